@@ -1,0 +1,26 @@
+//! What the database says, in the kit's words.
+
+use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
+
+use crate::kit::error::Error;
+
+impl From<Diesel> for Error {
+    fn from(error: Diesel) -> Self {
+        match error {
+            Diesel::DatabaseError(kind, info) => {
+                let message = info.message().to_owned();
+                match kind {
+                    Kind::UniqueViolation => Error::Duplicate(message),
+                    Kind::SerializationFailure => Error::Retry(message),
+                    Kind::ClosedConnection => Error::Unavailable(message),
+                    _ if message.contains("deadlock detected") || message.contains("database is locked") => {
+                        Error::Retry(message)
+                    }
+                    _ => Error::Internal(message),
+                }
+            }
+            Diesel::RollbackErrorOnCommit { commit_error, .. } => (*commit_error).into(),
+            other => Error::Internal(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The two databases. Nothing outside this folder knows that there are two.
+
+mod backend;
+mod error;
+mod pool;
+mod query;
+pub mod schema;
+
+pub use backend::Conn;
+pub use pool::{Db, Settings};
+pub use query::{Locked, Page, SumCents, Upsert};

@@ -1,0 +1,136 @@
+//! What can go wrong, in the words of the domain. How a person reads it is `http::problem`'s business.
+
+use super::money::Cents;
+
+crate::text_enum! {
+    /// The stable name of everything that can be refused; the API's `code`.
+    pub enum Code {
+        // the request itself
+        MalformedJson = "malformed_json",
+        InvalidRequest = "invalid_request",
+        InvalidCursor = "invalid_cursor",
+        IdempotencyKeyRequired = "idempotency_key_required",
+        IdempotencyConflict = "idempotency_conflict",
+        PayloadTooLarge = "payload_too_large",
+        UnsupportedMediaType = "unsupported_media_type",
+        NotAcceptable = "not_acceptable",
+        MethodNotAllowed = "method_not_allowed",
+        NotFound = "not_found",
+        Internal = "internal",
+        Unavailable = "unavailable",
+        // access
+        Unauthenticated = "unauthenticated",
+        InvalidCredentials = "invalid_credentials",
+        InvalidRefreshToken = "invalid_refresh_token",
+        InvalidInvitation = "invalid_invitation",
+        Forbidden = "forbidden",
+        EmailTaken = "email_taken",
+        // programme
+        ProgrammeNotDraft = "programme_not_draft",
+        ProgrammeNotOpen = "programme_not_open",
+        ProgrammeClosed = "programme_closed",
+        LegalBasisRequired = "legal_basis_required",
+        AgreementRequired = "agreement_required",
+        ReferenceTaken = "reference_taken",
+        // producer
+        SiretTaken = "siret_taken",
+        ProducerIncomplete = "producer_incomplete",
+        ApplicationState = "application_state",
+        // household and enrolment
+        OutsideTerritory = "outside_territory",
+        AlreadyEnrolled = "already_enrolled",
+        ProgrammeEndsFirst = "programme_ends_first",
+        StartInPast = "start_in_past",
+        EnrolmentState = "enrolment_state",
+        // voucher
+        VoucherExists = "voucher_exists",
+        VoucherState = "voucher_state",
+        // the till
+        UnknownVoucher = "unknown_voucher",
+        VoucherBlocked = "voucher_blocked",
+        VoucherReplaced = "voucher_replaced",
+        VoucherSuspended = "voucher_suspended",
+        VoucherExpired = "voucher_expired",
+        NotStarted = "not_started",
+        InsufficientBalance = "insufficient_balance",
+        ProducerNotApproved = "producer_not_approved",
+        ProducerSuspended = "producer_suspended",
+        StallClosed = "stall_closed",
+        AlreadyRedeemedByYou = "already_redeemed_by_you",
+        VoidWindowOver = "void_window_over",
+    }
+}
+
+/// One field of a request and what is wrong with it, in English for developers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The path of the field, such as `rules.period.count`.
+    pub field: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Error {
+    /// A rule said no. Nothing was written.
+    Refused(Code),
+    /// The voucher does not hold enough; what it still holds, where the programme shows balances.
+    Insufficient { spendable: Option<Cents> },
+    /// The request's own fields are wrong.
+    Invalid(Vec<FieldError>),
+    /// A unique constraint said that somebody was first. The text is the database's, for the log only.
+    Duplicate(String),
+    /// The database asked for the transaction to be tried again.
+    Retry(String),
+    /// The database cannot be reached now.
+    Unavailable(String),
+    /// Something of ours broke. The text is for the log only.
+    Internal(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Error::Invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
+    }
+
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        Error::Internal(cause.to_string())
+    }
+
+    pub fn code(&self) -> Code {
+        match self {
+            Error::Refused(code) => *code,
+            Error::Insufficient { .. } => Code::InsufficientBalance,
+            Error::Invalid(_) => Code::InvalidRequest,
+            Error::Unavailable(_) => Code::Unavailable,
+            Error::Duplicate(_) | Error::Retry(_) | Error::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// A duplicate that a rule foresees, by its name.
+    pub fn or_duplicate(self, code: Code) -> Self {
+        match self {
+            Error::Duplicate(_) => Error::Refused(code),
+            other => other,
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Refused(code) => write!(f, "refused: {code}"),
+            Error::Insufficient { .. } => write!(f, "refused: {}", Code::InsufficientBalance),
+            Error::Invalid(fields) => {
+                f.write_str("invalid:")?;
+                fields.iter().try_for_each(|e| write!(f, " {}: {};", e.field, e.message))
+            }
+            Error::Duplicate(cause) | Error::Retry(cause) | Error::Unavailable(cause) | Error::Internal(cause) => {
+                f.write_str(cause)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,10 @@
+//! What every part of the house uses: money, ids, time, errors, keys. Knows no business and no database.
+
+pub mod commune;
+pub mod error;
+pub mod id;
+pub mod keys;
+pub mod money;
+pub mod sql;
+pub mod text;
+pub mod time;

@@ -1,0 +1,151 @@
+//! Euros as integer cents inside, as decimal strings (`"60.00"`) at the edges; never a float.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An amount in euro cents. May be negative where an account may.
+///
+/// Sums cannot overflow in practice: amounts from outside are at most [`Cents::MAX_INPUT`], far below `i64`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    diesel::expression::AsExpression,
+    diesel::deserialize::FromSqlRow,
+)]
+#[diesel(sql_type = diesel::sql_types::BigInt)]
+pub struct Cents(pub i64);
+
+impl Cents {
+    pub const ZERO: Cents = Cents(0);
+    /// 9 999 999 999.99 €
+    pub const MAX_INPUT: Cents = Cents(999_999_999_999);
+
+    pub fn is_positive(self) -> bool {
+        self.0 > 0
+    }
+
+    /// The amount in euros, for calculations in decimals.
+    pub fn to_decimal(self) -> Decimal {
+        Decimal::new(self.0, 2)
+    }
+
+    /// `60,00`, as a French spreadsheet reads it.
+    pub fn to_french(self) -> String {
+        self.to_string().replace('.', ",")
+    }
+}
+
+impl fmt::Display for Cents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_decimal())
+    }
+}
+
+/// What is wrong with an amount that came from outside.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAnAmount;
+
+impl fmt::Display for NotAnAmount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an amount in euros is a string of digits with at most two decimals, such as \"12.50\"")
+    }
+}
+
+impl FromStr for Cents {
+    type Err = NotAnAmount;
+
+    /// Reads `12`, `12.5` or `12.50`; no sign, exponent, spaces or leading zeros.
+    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits =
+            |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole, 10) || !digits(fraction, 2) || (whole.len() > 1 && whole.starts_with('0')) {
+            return Err(NotAnAmount);
+        }
+        let mut amount = Decimal::from_str_exact(text).map_err(|_| NotAnAmount)?;
+        amount.rescale(2);
+        Ok(Cents(amount.mantissa().try_into().map_err(|_| NotAnAmount)?))
+    }
+}
+
+impl Serialize for Cents {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cents {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        super::text::from_string(from)
+    }
+}
+
+impl Add for Cents {
+    type Output = Cents;
+    fn add(self, other: Cents) -> Cents {
+        Cents(self.0 + other.0)
+    }
+}
+
+impl Sub for Cents {
+    type Output = Cents;
+    fn sub(self, other: Cents) -> Cents {
+        Cents(self.0 - other.0)
+    }
+}
+
+impl Neg for Cents {
+    type Output = Cents;
+    fn neg(self) -> Cents {
+        Cents(-self.0)
+    }
+}
+
+impl AddAssign for Cents {
+    fn add_assign(&mut self, other: Cents) {
+        self.0 += other.0;
+    }
+}
+
+impl SubAssign for Cents {
+    fn sub_assign(&mut self, other: Cents) {
+        self.0 -= other.0;
+    }
+}
+
+impl Sum for Cents {
+    fn sum<I: Iterator<Item = Cents>>(items: I) -> Cents {
+        Cents(items.map(|c| c.0).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_is_read_only_in_plain_digits_with_at_most_two_decimals() {
+        for (text, cents) in
+            [("0", 0), ("0.01", 1), ("12.5", 1250), ("60.00", 6000), ("9999999999.99", 999_999_999_999)]
+        {
+            assert_eq!(text.parse(), Ok(Cents(cents)), "{text}");
+        }
+        for text in ["", ".", "1.", ".5", "1.234", "-1", "+1", "1e3", "1,50", " 1", "01", "NaN", "10000000000", "١"] {
+            assert_eq!(text.parse::<Cents>(), Err(NotAnAmount), "{text}");
+        }
+        assert_eq!(Cents(-5).to_string(), "-0.05");
+        assert_eq!(Cents(6000).to_french(), "60,00");
+    }
+}
