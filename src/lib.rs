@@ -1,2 +1,34 @@
+//! Primeur: the payment backend for sustainable food vouchers.
+//!
+//! One folder a business word, one shape a folder: `mod.rs` (nouns, states, rules, commands), `store.rs` (its SQL),
+//! `api.rs` (JSON). Imports run one way, from a later name of this list to an earlier one:
+//!
+//! `kit < db < access, ledger < http < programme < household, producer < allowance < enrolment < voucher, budget <
+//! redemption < reconciliation < health, schedule, verify, routes < app < config < service < demo < main`
+//!
+//! `http` serves `api.rs` files (and the root) only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
+//! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files.
+//! `tests/tidy.rs` holds the rule.
+
+pub mod access;
+pub mod allowance;
+pub mod app;
+pub mod budget;
+pub mod config;
 pub mod db;
+pub mod demo;
+pub mod enrolment;
+pub mod health;
+pub mod household;
+pub mod http;
 pub mod kit;
+pub mod ledger;
+pub mod producer;
+pub mod programme;
+pub mod reconciliation;
+pub mod redemption;
+pub mod routes;
+pub mod schedule;
+pub mod service;
+pub mod verify;
+pub mod voucher;

@@ -1,1 +1,146 @@
-fn main() {}
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use primeur::config::{Config, LogFormat};
+use primeur::kit::text::{Email, Line};
+use primeur::kit::time::SystemClock;
+use primeur::{access, demo, schedule, service, verify};
+use tracing_subscriber::EnvFilter;
+
+/// The payment backend for sustainable food vouchers (chèques alimentaires durables).
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    /// A configuration file over the defaults of config/default.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fill a database with an invented territory, live five months of it, and serve it on this machine only.
+    Demo {
+        /// Start over: remove the demo's own database and keys first.
+        #[arg(long)]
+        fresh: bool,
+        /// The port to serve on.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// Fill and say what there is, but do not serve.
+        #[arg(long)]
+        no_serve: bool,
+    },
+    /// Serve the API for real use.
+    Serve,
+    /// Bring the database's schema up to this version.
+    Migrate,
+    /// Issue what is due, close what is over, move up the waiting lists: once, now.
+    Issue,
+    /// Recompute every balance and every invariant from the journal.
+    Verify,
+    /// Administrators.
+    Admin {
+        #[command(subcommand)]
+        command: Admin,
+    },
+}
+
+#[derive(Subcommand)]
+enum Admin {
+    /// Make the first administrator. The password is asked for, or read from standard input if that is no terminal.
+    Create {
+        #[arg(long)]
+        email: Email,
+        #[arg(long)]
+        name: Line<200>,
+        /// The organisation that runs this service.
+        #[arg(long)]
+        organisation: Line<200>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("primeur: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, String> {
+    let file = arguments.config.or_else(|| std::env::var_os("PRIMEUR_CONFIG").map(PathBuf::from));
+    let config = Config::load(file.as_deref(), std::env::vars())?;
+    match arguments.command {
+        Command::Demo { fresh, port, no_serve } => demo::run(config, fresh, port, !no_serve)?,
+        Command::Serve => {
+            log(&config)?;
+            service::serve(&config)?;
+        }
+        Command::Migrate => {
+            let steps = service::open_database(&config, Arc::new(SystemClock))?.migrate().map_err(|e| e.to_string())?;
+            println!("{steps} migrations run");
+        }
+        Command::Issue => {
+            let state = service::open(&config, Arc::new(SystemClock))?;
+            let done = schedule::run(&state.db).map_err(|e| e.to_string())?;
+            let schedule::Done { issued, closed, moved_up, ended } = done;
+            println!("issued {issued}, closed {closed}, moved up {moved_up}, ended {ended}");
+        }
+        Command::Verify => return verify_database(&config),
+        Command::Admin { command: Admin::Create { email, name, organisation } } => {
+            let state = service::open(&config, Arc::new(SystemClock))?;
+            let password = read_password()?;
+            let hash = access::password::hash(&state.access, &password).map_err(|e| e.to_string())?;
+            let create =
+                |conn: &mut _, now| access::create_first_administrator(conn, now, &organisation, &email, &name, &hash);
+            state.db.write(create).map_err(|e| e.to_string())?;
+            println!("{} may log in as administrator", email.as_str());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify_database(config: &Config) -> Result<ExitCode, String> {
+    let db = service::open_database(config, Arc::new(SystemClock))?;
+    let verdict = verify::run(&db).map_err(|e| e.to_string())?;
+    for (what, count) in &verdict.checked {
+        println!("{what}: {count} checked");
+    }
+    for finding in &verdict.findings {
+        println!("WRONG {finding}");
+    }
+    if verdict.findings.is_empty() {
+        println!("OK");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} rows are wrong", verdict.findings.len());
+    Ok(ExitCode::FAILURE)
+}
+
+fn read_password() -> Result<access::password::Password, String> {
+    use std::io::IsTerminal;
+    let typed = if std::io::stdin().is_terminal() {
+        rpassword::prompt_password("Password (12 characters at least): ")
+    } else {
+        std::io::read_to_string(std::io::stdin()).map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+    };
+    typed.map_err(|e| format!("cannot read the password: {e}"))?.parse().map_err(|e| format!("password: {e}"))
+}
+
+fn log(config: &Config) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.log.level).map_err(|e| format!("log.level: {e}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.init(),
+    }
+    Ok(())
+}

@@ -259,6 +259,7 @@ diesel::table! {
         state -> Text,
         starts_on -> ty::Day,
         promised_cents -> BigInt,
+        closes_at -> Nullable<ty::Instant>,
         waiting_since -> Nullable<ty::Instant>,
         activated_at -> Nullable<ty::Instant>,
         left_at -> Nullable<ty::Instant>,

@@ -213,6 +213,7 @@ CREATE TABLE enrolments (
   state TEXT NOT NULL CHECK (state IN ('waiting', 'active', 'suspended', 'left', 'ended')),
   starts_on DATE NOT NULL,
   promised_cents INT8 NOT NULL CHECK (promised_cents > 0),
+  closes_at TIMESTAMPTZ, -- when the last allowance closes; none while waiting
   waiting_since TIMESTAMPTZ,
   activated_at TIMESTAMPTZ,
   left_at TIMESTAMPTZ,

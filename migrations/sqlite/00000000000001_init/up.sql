@@ -213,6 +213,7 @@ CREATE TABLE enrolments (
   state TEXT NOT NULL CHECK (state IN ('waiting', 'active', 'suspended', 'left', 'ended')),
   starts_on TEXT NOT NULL,
   promised_cents INTEGER NOT NULL CHECK (promised_cents > 0),
+  closes_at INTEGER, -- when the last allowance closes; none while waiting
   waiting_since INTEGER,
   activated_at INTEGER,
   left_at INTEGER,

@@ -1,0 +1,203 @@
+//! Signing in and out, people and organisations, as JSON.
+
+use actix_web::web;
+use serde::{Deserialize, Serialize};
+
+use super::password::Password;
+use super::{NewOrganisation, NewPerson, Organisation, OrganisationKind, OrganisationSummary, Person, Role, Tokens};
+use crate::http::extract::{Json, List, PathId, Query, page};
+use crate::http::permission::{AnyRole, MayCreatePeople, MayManageOrganisations, MayReadPeople};
+use crate::http::problem::Answer;
+use crate::http::{State, created, no_content, ok};
+use crate::kit::id::{OrganisationId, PersonId, kind};
+use crate::kit::text::{Email, Line};
+use crate::kit::time::Instant;
+
+#[derive(Serialize)]
+struct PersonBody {
+    id: PersonId,
+    organisation: OrganisationSummary,
+    email: String,
+    name: String,
+    role: Role,
+    lead: bool,
+}
+
+impl From<Person> for PersonBody {
+    fn from(person: Person) -> Self {
+        let role = person.role();
+        let Person { id, organisation, email, name, lead } = person;
+        PersonBody { id, organisation, email, name, role, lead }
+    }
+}
+
+#[derive(Serialize)]
+struct TokensBody {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: i64,
+    refresh_token: String,
+    person: PersonBody,
+}
+
+impl From<Tokens> for TokensBody {
+    fn from(tokens: Tokens) -> Self {
+        let Tokens { access_token, expires_in, refresh_token, person } = tokens;
+        TokensBody { access_token, token_type: "Bearer", expires_in, refresh_token, person: person.into() }
+    }
+}
+
+#[derive(Serialize)]
+struct OrganisationBody {
+    id: OrganisationId,
+    kind: OrganisationKind,
+    name: String,
+    created_at: Instant,
+}
+
+impl From<Organisation> for OrganisationBody {
+    fn from(organisation: Organisation) -> Self {
+        let Organisation { id, kind, name, created_at, .. } = organisation;
+        OrganisationBody { id, kind, name, created_at }
+    }
+}
+
+// Sessions ------------------------------------------------------------------------------------
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogIn {
+    email: Email,
+    password: String,
+}
+
+pub async fn log_in(state: web::Data<State>, body: Json<LogIn>) -> Answer {
+    let LogIn { email, password } = body.value;
+    let tokens = state.run(move |s| super::log_in(&s.db, &s.keys, &s.access, &email, &password)).await?;
+    Ok(ok(&TokensBody::from(tokens)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    refresh_token: String,
+}
+
+pub async fn refresh(state: web::Data<State>, body: Json<Refresh>) -> Answer {
+    let Refresh { refresh_token } = body.value;
+    let tokens = state
+        .run(move |s| s.db.write(|conn, now| super::refresh(conn, now, &s.keys, &s.access, &refresh_token)))
+        .await?;
+    Ok(ok(&TokensBody::from(tokens)))
+}
+
+pub async fn log_out(state: web::Data<State>, caller: AnyRole) -> Answer {
+    state.write(move |conn, now| super::log_out(conn, now, &caller.actor)).await?;
+    Ok(no_content())
+}
+
+pub async fn me(state: web::Data<State>, caller: AnyRole) -> Answer {
+    let person = state.read(move |conn| super::get_person(conn, caller.actor.person)).await?;
+    Ok(ok(&PersonBody::from(person)))
+}
+
+// People --------------------------------------------------------------------------------------
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptInvitation {
+    invitation: String,
+    password: Password,
+}
+
+pub async fn accept_invitation(state: web::Data<State>, body: Json<AcceptInvitation>) -> Answer {
+    let AcceptInvitation { invitation, password } = body.value;
+    state.run(move |s| super::accept_invitation(&s.db, &s.access, &invitation, &password)).await?;
+    Ok(no_content())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePerson {
+    organisation_id: OrganisationId,
+    email: Email,
+    name: Line<200>,
+    lead: bool,
+}
+
+#[derive(Serialize)]
+struct InvitedBody {
+    person: PersonBody,
+    invitation: String,
+    invitation_expires_at: Instant,
+}
+
+pub async fn create_person(state: web::Data<State>, caller: MayCreatePeople, body: Json<CreatePerson>) -> Answer {
+    let CreatePerson { organisation_id: organisation, email, name, lead } = body.value;
+    let new = NewPerson { organisation, email, name, lead };
+    let (person, invitation, invitation_expires_at) = state
+        .run(move |s| s.db.write(|conn, now| super::create_person(conn, now, &s.access, &caller.actor, &new)))
+        .await?;
+    Ok(created(&InvitedBody { person: person.into(), invitation, invitation_expires_at }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeopleQuery {
+    organisation_id: Option<OrganisationId>,
+    cursor: Option<String>,
+    limit: Option<i64>,
+}
+
+pub async fn list_people(state: web::Data<State>, caller: MayReadPeople, Query(query): Query<PeopleQuery>) -> Answer {
+    let page = page::<kind::Person>(&query.cursor, &query.limit)?;
+    let (people, next) =
+        state.read(move |conn| super::list_people(conn, &caller.actor, query.organisation_id, page)).await?;
+    Ok(ok(&List::new(people.into_iter().map(PersonBody::from), next)))
+}
+
+// Organisations -------------------------------------------------------------------------------
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateOrganisation {
+    kind: OrganisationKind,
+    name: Line<200>,
+}
+
+pub async fn create_organisation(
+    state: web::Data<State>,
+    caller: MayManageOrganisations,
+    body: Json<CreateOrganisation>,
+) -> Answer {
+    let CreateOrganisation { kind, name } = body.value;
+    let new = NewOrganisation { kind, name };
+    let organisation = state.write(move |conn, now| super::create_organisation(conn, now, &caller.actor, &new)).await?;
+    Ok(created(&OrganisationBody::from(organisation)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrganisationsQuery {
+    cursor: Option<String>,
+    limit: Option<i64>,
+}
+
+pub async fn list_organisations(
+    state: web::Data<State>,
+    caller: MayManageOrganisations,
+    Query(query): Query<OrganisationsQuery>,
+) -> Answer {
+    let page = page::<kind::Organisation>(&query.cursor, &query.limit)?;
+    let (organisations, next) = state.read(move |conn| super::list_organisations(conn, &caller.actor, page)).await?;
+    Ok(ok(&List::new(organisations.into_iter().map(OrganisationBody::from), next)))
+}
+
+pub async fn get_organisation(
+    state: web::Data<State>,
+    caller: MayManageOrganisations,
+    PathId(id): PathId<kind::Organisation>,
+) -> Answer {
+    let organisation = state.read(move |conn| super::get_organisation(conn, &caller.actor, id)).await?;
+    Ok(ok(&OrganisationBody::from(organisation)))
+}

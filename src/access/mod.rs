@@ -1,0 +1,119 @@
+//! Who may act: organisations and their people, passwords, tokens, sessions and invitations.
+
+pub mod api;
+mod organisations;
+pub mod password;
+mod people;
+mod secret;
+mod sessions;
+mod store;
+pub mod token;
+
+use crate::db::Conn;
+use crate::kit::error::{Error, Result};
+use crate::kit::id::{OrganisationId, PersonId, SessionId};
+use crate::kit::keys::Keys;
+use crate::kit::time::Instant;
+use crate::text_enum;
+
+pub use organisations::{
+    NewOrganisation, create_organisation, get_organisation, list_organisations, organisation_name, organisation_of_kind,
+};
+pub use people::{NewPerson, accept_invitation, create_first_administrator, create_person, get_person, list_people};
+pub use sessions::{Tokens, authenticate, log_in, log_out, refresh};
+pub use store::{Organisation, OrganisationSummary, Person};
+
+text_enum! {
+    /// What an organisation is in the scheme; it fixes what its people may do.
+    pub enum OrganisationKind {
+        Operator = "operator",
+        Manager = "manager",
+        SocialStructure = "social_structure",
+        Producer = "producer",
+        Funder = "funder",
+        Evaluator = "evaluator",
+    }
+}
+
+text_enum! {
+    /// What a person may do, by the kind of their organisation.
+    pub enum Role {
+        Administrator = "administrator",
+        Manager = "manager",
+        SocialWorker = "social_worker",
+        Producer = "producer",
+        Funder = "funder",
+        Evaluator = "evaluator",
+    }
+}
+
+impl OrganisationKind {
+    /// The one role that people of such an organisation have.
+    pub fn role(self) -> Role {
+        match self {
+            OrganisationKind::Operator => Role::Administrator,
+            OrganisationKind::Manager => Role::Manager,
+            OrganisationKind::SocialStructure => Role::SocialWorker,
+            OrganisationKind::Producer => Role::Producer,
+            OrganisationKind::Funder => Role::Funder,
+            OrganisationKind::Evaluator => Role::Evaluator,
+        }
+    }
+}
+
+/// The signed-in person behind a request, as the database knows them at that moment.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    pub person: PersonId,
+    pub organisation: OrganisationId,
+    pub session: SessionId,
+    pub role: Role,
+    /// May bring colleagues in.
+    pub lead: bool,
+}
+
+/// How logins work in this deployment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `iss` of the access tokens.
+    pub issuer: String,
+    /// `aud` of the access tokens.
+    pub audience: String,
+    /// How long an access token is good for.
+    pub access_minutes: i64,
+    /// How long a login lasts, however often it is refreshed.
+    pub session_hours: i64,
+    /// How long an invitation can be accepted.
+    pub invitation_hours: i64,
+    /// argon2id's memory, for passwords set from now on.
+    pub password_memory_kib: u32,
+    /// argon2id's passes, for passwords set from now on.
+    pub password_iterations: u32,
+}
+
+/// Remembers this deployment's keys, and refuses to start without one that it has signed with before.
+pub fn register_keys(conn: &mut Conn, now: Instant, keys: &Keys) -> Result<()> {
+    let held = keys.ids();
+    let used = store::signing_keys(conn)?;
+    if let Some((purpose, id)) = used.iter().find(|(purpose, id)| !held.iter().any(|(p, i)| p == purpose && i == id)) {
+        return Err(Error::Internal(format!(
+            "the {purpose} key {id} that this database has used is missing from the key directory: restore it"
+        )));
+    }
+    for (purpose, id) in &held {
+        store::insert_signing_key(conn, purpose, id, now)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_organisation_has_a_role_of_its_own() {
+        let mut roles: Vec<Role> = OrganisationKind::ALL.iter().map(|kind| kind.role()).collect();
+        roles.sort();
+        assert_eq!(roles, Role::ALL);
+    }
+}

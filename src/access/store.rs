@@ -1,0 +1,236 @@
+//! Organisations, people, sessions and signing keys in the database.
+
+use diesel::prelude::*;
+use serde::Serialize;
+
+use super::organisations::Sight;
+use super::{Actor, OrganisationKind, Role, password};
+use crate::db::schema::{organisations, people, sessions, signing_keys};
+use crate::db::{Conn, Page, Upsert};
+use crate::kit::error::Result;
+use crate::kit::id::{OrganisationId, PersonId, SessionId};
+use crate::kit::keys::Digest32;
+use crate::kit::text::Email;
+use crate::kit::time::Instant;
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = organisations, treat_none_as_default_value = false)]
+pub struct Organisation {
+    pub id: OrganisationId,
+    pub kind: OrganisationKind,
+    pub name: String,
+    /// The organisation that brought it in.
+    pub created_by: Option<OrganisationId>,
+    pub created_at: Instant,
+}
+
+/// An organisation as others name it.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable, Serialize)]
+#[diesel(table_name = organisations)]
+pub struct OrganisationSummary {
+    pub id: OrganisationId,
+    pub kind: OrganisationKind,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = people)]
+pub struct Person {
+    pub id: PersonId,
+    #[diesel(embed)]
+    pub organisation: OrganisationSummary,
+    pub email: String,
+    pub name: String,
+    pub lead: bool,
+}
+
+impl Person {
+    pub fn role(&self) -> Role {
+        self.organisation.kind.role()
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = people, treat_none_as_default_value = false)]
+pub(super) struct PersonRow {
+    pub id: PersonId,
+    pub organisation_id: OrganisationId,
+    pub email: String,
+    pub name: String,
+    pub lead: bool,
+    pub password_hash: Option<String>,
+    pub invitation_digest: Option<Vec<u8>>,
+    pub invitation_expires_at: Option<Instant>,
+    pub created_at: Instant,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = sessions, treat_none_as_default_value = false)]
+pub(super) struct SessionRow {
+    pub id: SessionId,
+    pub person_id: PersonId,
+    pub refresh_digest: Vec<u8>,
+    pub created_at: Instant,
+    pub expires_at: Instant,
+    pub ended_at: Option<Instant>,
+}
+
+pub(super) fn insert_organisation(conn: &mut Conn, row: &Organisation) -> Result<()> {
+    diesel::insert_into(organisations::table).values(row).execute(conn)?;
+    Ok(())
+}
+
+pub(super) fn organisation(conn: &mut Conn, id: OrganisationId) -> Result<Option<Organisation>> {
+    Ok(organisations::table.find(id).select(Organisation::as_select()).first(conn).optional()?)
+}
+
+pub(super) fn visible_organisation(conn: &mut Conn, sight: &Sight, id: OrganisationId) -> Result<Option<Organisation>> {
+    let mut query = organisations::table.find(id).select(Organisation::as_select()).into_boxed();
+    if let Sight::Own(own) = sight {
+        query = query.filter(organisations::id.eq(*own).or(organisations::created_by.eq(*own)));
+    }
+    Ok(query.first(conn).optional()?)
+}
+
+pub(super) fn organisations(conn: &mut Conn, sight: &Sight, page: Page<OrganisationId>) -> Result<Vec<Organisation>> {
+    let mut query = organisations::table.select(Organisation::as_select()).into_boxed();
+    if let Sight::Own(own) = sight {
+        query = query.filter(organisations::id.eq(*own).or(organisations::created_by.eq(*own)));
+    }
+    if let Some(after) = page.after {
+        query = query.filter(organisations::id.gt(after));
+    }
+    Ok(query.order(organisations::id).limit(page.fetch()).load(conn)?)
+}
+
+pub(super) fn insert_person(conn: &mut Conn, row: &PersonRow) -> Result<()> {
+    diesel::insert_into(people::table).values(row).execute(conn)?;
+    Ok(())
+}
+
+pub(super) fn email_is_taken(conn: &mut Conn, email: &Email) -> Result<bool> {
+    let taken = people::table.filter(people::email.eq(email.as_str()));
+    Ok(diesel::select(diesel::dsl::exists(taken)).get_result(conn)?)
+}
+
+pub(super) fn an_administrator_exists(conn: &mut Conn) -> Result<bool> {
+    let administrators =
+        people::table.inner_join(organisations::table).filter(organisations::kind.eq(OrganisationKind::Operator));
+    Ok(diesel::select(diesel::dsl::exists(administrators)).get_result(conn)?)
+}
+
+pub(super) fn person(conn: &mut Conn, id: PersonId) -> Result<Option<Person>> {
+    let query = people::table.inner_join(organisations::table).filter(people::id.eq(id));
+    Ok(query.select(Person::as_select()).first(conn).optional()?)
+}
+
+pub(super) fn person_and_hash(conn: &mut Conn, email: &Email) -> Result<Option<(Person, Option<String>)>> {
+    let query = people::table.inner_join(organisations::table).filter(people::email.eq(email.as_str()));
+    Ok(query.select((Person::as_select(), people::password_hash)).first(conn).optional()?)
+}
+
+pub(super) fn people(conn: &mut Conn, of: Option<OrganisationId>, page: Page<PersonId>) -> Result<Vec<Person>> {
+    let mut query = people::table.inner_join(organisations::table).select(Person::as_select()).into_boxed();
+    if let Some(organisation) = of {
+        query = query.filter(people::organisation_id.eq(organisation));
+    }
+    if let Some(after) = page.after {
+        query = query.filter(people::id.gt(after));
+    }
+    Ok(query.order(people::id).limit(page.fetch()).load(conn)?)
+}
+
+pub(super) fn invitation_stands(conn: &mut Conn, digest: &Digest32, now: Instant) -> Result<bool> {
+    let invited = people::table
+        .filter(people::invitation_digest.eq(digest.as_slice()))
+        .filter(people::invitation_expires_at.gt(now));
+    Ok(diesel::select(diesel::dsl::exists(invited)).get_result(conn)?)
+}
+
+/// Uses an invitation up, if it still stands; returns how many people that changed.
+pub(super) fn set_first_password(
+    conn: &mut Conn,
+    invitation: &Digest32,
+    hash: &password::Hash,
+    now: Instant,
+) -> Result<usize> {
+    let invited = people::table
+        .filter(people::invitation_digest.eq(invitation.as_slice()))
+        .filter(people::invitation_expires_at.gt(now));
+    let changed = diesel::update(invited)
+        .set((
+            people::password_hash.eq(hash.as_str()),
+            people::invitation_digest.eq(None::<Vec<u8>>),
+            people::invitation_expires_at.eq(None::<Instant>),
+        ))
+        .execute(conn)?;
+    Ok(changed)
+}
+
+pub(super) fn insert_session(conn: &mut Conn, row: &SessionRow) -> Result<()> {
+    diesel::insert_into(sessions::table).values(row).execute(conn)?;
+    Ok(())
+}
+
+/// The person of a living session, in one query: it runs before every request.
+pub(super) fn actor(conn: &mut Conn, session: SessionId, person: PersonId, now: Instant) -> Result<Option<Actor>> {
+    let found: Option<(OrganisationId, OrganisationKind, bool)> = sessions::table
+        .inner_join(people::table.inner_join(organisations::table))
+        .filter(sessions::id.eq(session))
+        .filter(sessions::ended_at.is_null())
+        .filter(sessions::expires_at.gt(now))
+        .filter(people::id.eq(person))
+        .select((organisations::id, organisations::kind, people::lead))
+        .first(conn)
+        .optional()?;
+    Ok(found.map(|(organisation, kind, lead)| Actor { person, organisation, session, role: kind.role(), lead }))
+}
+
+/// The living session that this refresh token belongs to, its end and its person.
+pub(super) fn session_by_refresh(
+    conn: &mut Conn,
+    digest: &Digest32,
+    now: Instant,
+) -> Result<Option<(SessionId, Instant, Person)>> {
+    let query = sessions::table
+        .inner_join(people::table.inner_join(organisations::table))
+        .filter(sessions::refresh_digest.eq(digest.as_slice()))
+        .filter(sessions::ended_at.is_null())
+        .filter(sessions::expires_at.gt(now));
+    Ok(query.select((sessions::id, sessions::expires_at, Person::as_select())).first(conn).optional()?)
+}
+
+/// Replaces a living session's refresh token, if it is still the old one; returns how many sessions that changed.
+pub(super) fn replace_refresh(
+    conn: &mut Conn,
+    session: SessionId,
+    old: &Digest32,
+    new: &Digest32,
+    now: Instant,
+) -> Result<usize> {
+    let living = sessions::table
+        .filter(sessions::id.eq(session))
+        .filter(sessions::refresh_digest.eq(old.as_slice()))
+        .filter(sessions::ended_at.is_null())
+        .filter(sessions::expires_at.gt(now));
+    Ok(diesel::update(living).set(sessions::refresh_digest.eq(new.as_slice())).execute(conn)?)
+}
+
+pub(super) fn end_session(conn: &mut Conn, session: SessionId, now: Instant) -> Result<()> {
+    let living = sessions::table.filter(sessions::id.eq(session)).filter(sessions::ended_at.is_null());
+    diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)?;
+    Ok(())
+}
+
+/// Purpose and id of every key that this database has known.
+pub(super) fn signing_keys(conn: &mut Conn) -> Result<Vec<(String, String)>> {
+    let query = signing_keys::table.select((signing_keys::purpose, signing_keys::key_id));
+    Ok(query.order(signing_keys::key_id).load(conn)?)
+}
+
+/// Does nothing where the key is known.
+pub(super) fn insert_signing_key(conn: &mut Conn, purpose: &str, id: &str, now: Instant) -> Result<()> {
+    let row = (signing_keys::key_id.eq(id), signing_keys::purpose.eq(purpose), signing_keys::created_at.eq(now));
+    Upsert(diesel::insert_into(signing_keys::table).values(row).on_conflict_do_nothing()).execute(conn)?;
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Giving money back: when a window ends, when a household leaves, when a void comes late.
+
+use super::{State, store};
+use crate::db::Conn;
+use crate::kit::error::Result;
+use crate::kit::id::{AgreementId, EnrolmentId, PartId};
+use crate::kit::time::Instant;
+use crate::ledger::{self, Entry, TransferCode};
+use crate::programme::{self, Programme};
+
+/// Some enrolments with a part whose time is over, in order of id.
+pub fn enrolments_to_close(conn: &mut Conn, now: Instant, limit: i64) -> Result<Vec<EnrolmentId>> {
+    store::enrolments_to_close(conn, now, limit)
+}
+
+/// Returns what is left of every part of some enrolments whose time is over; returns how many parts were closed.
+pub fn close(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {
+    for &enrolment in enrolments {
+        store::lock(conn, enrolment)?;
+    }
+    let parts = store::open_parts(conn, enrolments, Some(now))?;
+    return_parts(conn, now, &parts)
+}
+
+/// Takes back every promise not yet issued, and with `issued` also what was issued and is not spent.
+pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bool) -> Result<()> {
+    store::lock(conn, enrolment)?;
+    let promised: Vec<_> =
+        store::allowances(conn, enrolment)?.into_iter().filter(|a| a.state == State::Committed).collect();
+    let parts = store::committed_parts(conn, &promised)?;
+    let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
+    let accounts = ledger::agreement_accounts(conn, &agreements)?;
+    for allowance in &promised {
+        store::settle(conn, allowance.id, State::Released, None)?;
+    }
+    let back = |part: &store::Part| {
+        let (agreement, _) = accounts[&part.agreement_id];
+        Entry {
+            debit: agreement.committed,
+            credit: agreement.available,
+            agreement: part.agreement_id,
+            amount: part.amount_cents,
+            code: TransferCode::Release,
+            reference: part.allowance_id.cast(),
+            reverses: None,
+            occurred_at: now,
+        }
+    };
+    ledger::post(conn, now, &parts.iter().map(back).collect::<Vec<_>>())?;
+    if issued {
+        let parts = store::open_parts(conn, &[enrolment], None)?;
+        return_parts(conn, now, &parts)?;
+    }
+    Ok(())
+}
+
+fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<usize> {
+    let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
+    let accounts = ledger::agreement_accounts(conn, &agreements)?;
+    let balances = ledger::balances(conn, &parts.iter().map(|part| part.id.cast()).collect::<Vec<_>>())?;
+    let mut entries = Vec::new();
+    for part in parts {
+        store::shut_part(conn, part.id)?;
+        let left = balances.get(&part.id.cast()).copied().unwrap_or_default();
+        if left.is_positive() {
+            entries.push(Entry {
+                debit: part.id.cast(),
+                credit: accounts[&part.agreement_id].0.available,
+                agreement: part.agreement_id,
+                amount: left,
+                code: TransferCode::Return,
+                reference: part.allowance_id.cast(),
+                reverses: None,
+                occurred_at: now.min(part.spendable_until),
+            });
+        }
+    }
+    ledger::post(conn, now, &entries)?;
+    Ok(parts.len())
+}
+
+/// Makes a part spendable again after a void gave it money back, if its time is over: for the programme's days of
+/// grace, and never past its agreement's own end.
+pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, part: PartId) -> Result<()> {
+    let part = store::part(conn, part)?;
+    if part.open && now < part.spendable_until {
+        return Ok(());
+    }
+    let zone = programme.zone()?;
+    let grace = zone.end_of(zone.day_of(now).plus_days(programme.rules()?.void_grace_days));
+    let agreements = programme::agreements_of(conn, programme.id)?;
+    let end = agreements.iter().find(|agreement| agreement.id == part.agreement_id);
+    let until = end.map_or(grace, |agreement| grace.min(agreement.spendable_until(&zone)));
+    store::reopen_part(conn, part.id, until.max(part.spendable_until))
+}

@@ -1,0 +1,108 @@
+//! Deciding whose cents a purchase takes. Pure: the ledger's guards enforce it.
+
+use super::PartKey;
+use super::shares::in_proportion;
+use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+use crate::programme::FundingRule;
+
+/// A part that may be spent now.
+#[derive(Clone, Copy, Debug)]
+pub struct PursePart {
+    pub key: PartKey,
+    pub period: i32,
+    /// The agreement's place among the programme's.
+    pub position: i32,
+    pub left: Cents,
+    pub spendable_until: Instant,
+}
+
+/// So many cents of one part.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    pub key: PartKey,
+    pub amount: Cents,
+}
+
+/// Takes `amount` from the parts, or as much as they hold.
+///
+/// Allowances that end first go first; inside one, the parts give in proportion to what each has left, or in order.
+pub fn draw(parts: &[PursePart], rule: FundingRule, amount: Cents) -> Vec<Draw> {
+    let mut parts: Vec<PursePart> = parts.iter().filter(|part| part.left.is_positive()).copied().collect();
+    parts.sort_by_key(|part| (part.period, part.position));
+    let mut allowances: Vec<&[PursePart]> = parts.chunk_by(|a, b| a.key.allowance == b.key.allowance).collect();
+    allowances.sort_by_key(|parts| (parts.iter().map(|part| part.spendable_until).min(), parts[0].period));
+
+    let mut wanted = amount;
+    let mut draws = Vec::new();
+    for parts in allowances {
+        let held: Vec<Cents> = parts.iter().map(|part| part.left).collect();
+        let taken = wanted.min(held.iter().copied().sum());
+        let shares = match rule {
+            FundingRule::FixedShares => in_proportion(taken, &held),
+            FundingRule::Priority => in_order(taken, &held),
+        };
+        wanted -= taken;
+        let drawn = parts.iter().zip(shares).filter(|(_, amount)| amount.is_positive());
+        draws.extend(drawn.map(|(part, amount)| Draw { key: part.key, amount }));
+    }
+    draws
+}
+
+/// Takes `amount` from the first that has it, then the next.
+pub fn in_order(amount: Cents, held: &[Cents]) -> Vec<Cents> {
+    let mut wanted = amount;
+    let take = |held: &Cents| {
+        let taken = wanted.min(*held);
+        wanted -= taken;
+        taken
+    };
+    held.iter().map(take).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::id::{AgreementId, AllowanceId, PartId};
+
+    fn at(seconds: i64) -> Instant {
+        Instant::from_microsecond(seconds * 1_000_000)
+    }
+
+    /// Two allowances of two parts each: the second period's ends first.
+    fn purse() -> Vec<PursePart> {
+        let mut parts = Vec::new();
+        for (period, until) in [(1, 200), (2, 100)] {
+            let allowance = AllowanceId::new(at(i64::from(period)));
+            for (position, left) in [(1, 300), (2, 100)] {
+                let key = PartKey { part: PartId::new(at(0)), allowance, agreement: AgreementId::new(at(0)) };
+                parts.push(PursePart { key, period, position, left: Cents(left), spendable_until: at(until) });
+            }
+        }
+        parts
+    }
+
+    fn amounts(rule: FundingRule, amount: i64) -> Vec<(i32, i32, i64)> {
+        let purse = purse();
+        let place =
+            |key: PartKey| purse.iter().find(|p| p.key.part == key.part).map(|p| (p.period, p.position)).unwrap();
+        draw(&purse, rule, Cents(amount)).iter().map(|d| (place(d.key).0, place(d.key).1, d.amount.0)).collect()
+    }
+
+    #[test]
+    fn the_allowance_that_ends_first_goes_first_and_its_parts_give_in_proportion() {
+        assert_eq!(amounts(FundingRule::FixedShares, 8), [(2, 1, 6), (2, 2, 2)]);
+        assert_eq!(amounts(FundingRule::FixedShares, 404), [(2, 1, 300), (2, 2, 100), (1, 1, 3), (1, 2, 1)]);
+    }
+
+    #[test]
+    fn by_priority_the_first_agreement_pays_until_it_is_empty() {
+        assert_eq!(amounts(FundingRule::Priority, 301), [(2, 1, 300), (2, 2, 1)]);
+    }
+
+    #[test]
+    fn no_more_is_drawn_than_there_is() {
+        let drawn: i64 = amounts(FundingRule::FixedShares, 10_000).iter().map(|d| d.2).sum();
+        assert_eq!(drawn, 800);
+    }
+}

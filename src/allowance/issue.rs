@@ -1,0 +1,56 @@
+//! Issuing what is due: committed → allowance.
+
+use super::{State, store};
+use crate::db::Conn;
+use crate::kit::error::Result;
+use crate::kit::id::{AgreementId, EnrolmentId};
+use crate::kit::time::Instant;
+use crate::ledger::{self, Entry, TransferCode};
+
+/// Some enrolments that have a period to issue, in order of id.
+pub fn enrolments_due(conn: &mut Conn, now: Instant, limit: i64) -> Result<Vec<EnrolmentId>> {
+    store::enrolments_due(conn, now, limit)
+}
+
+/// Issues every due period of some enrolments; returns how many. What is already issued is left as it is.
+///
+/// A period whose whole window has passed unissued (the service was down, and nobody came) goes back unissued.
+/// Enrolments must come in order of id, and each purse is taken before any money moves.
+pub fn issue(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {
+    for &enrolment in enrolments {
+        store::lock(conn, enrolment)?;
+    }
+    let due = store::due(conn, enrolments, now)?;
+    let parts = store::committed_parts(conn, &due)?;
+    let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
+    let accounts = ledger::agreement_accounts(conn, &agreements)?;
+
+    let (mut issued, mut entries) = (0, Vec::new());
+    for allowance in &due {
+        let late = allowance.closes_at <= now;
+        let (state, issued_at) = if late { (State::Released, None) } else { (State::Issued, Some(now)) };
+        store::settle(conn, allowance.id, state, issued_at)?;
+        issued += usize::from(!late);
+        for part in parts.iter().filter(|part| part.allowance_id == allowance.id) {
+            let (agreement, _) = accounts[&part.agreement_id];
+            let (credit, code) = if late {
+                (agreement.available, TransferCode::Release)
+            } else {
+                store::open_part(conn, part.id)?;
+                (ledger::open_part(conn, part.id, part.agreement_id)?, TransferCode::Issue)
+            };
+            entries.push(Entry {
+                debit: agreement.committed,
+                credit,
+                agreement: part.agreement_id,
+                amount: part.amount_cents,
+                code,
+                reference: allowance.id.cast(),
+                reverses: None,
+                occurred_at: now,
+            });
+        }
+    }
+    ledger::post(conn, now, &entries)?;
+    Ok(issued)
+}

@@ -1,0 +1,81 @@
+//! Allowances: money promised period by period, issued when a window opens, returned when it closes.
+//!
+//! An allowance is the sum of its parts, one an agreement. Once issued, each part is an account of the ledger.
+
+mod close;
+mod draw;
+mod issue;
+mod promise;
+mod shares;
+mod store;
+mod verify;
+
+use crate::db::Conn;
+use crate::kit::error::Result;
+use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
+use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+
+pub use close::{close, enrolments_to_close, release, restore};
+pub use draw::{Draw, PursePart, draw};
+pub use issue::{enrolments_due, issue};
+pub use promise::promise;
+pub use store::Allowance;
+pub use verify::verify;
+
+crate::text_enum! {
+    pub enum State {
+        /// Promised; its window has not opened.
+        Committed = "committed",
+        Issued = "issued",
+        /// The promise was taken back before it was issued.
+        Released = "released",
+    }
+}
+
+/// What an enrolment can spend at one moment.
+#[derive(Clone, Debug)]
+pub struct Purse {
+    /// The parts that may be spent now, drained ones included.
+    pub parts: Vec<PursePart>,
+    /// Whether a first window has opened.
+    pub started: bool,
+    /// Whether nothing can be spent any more, now or later.
+    pub over: bool,
+}
+
+impl Purse {
+    pub fn spendable(&self) -> Cents {
+        self.parts.iter().map(|part| part.left).sum()
+    }
+}
+
+/// Takes an enrolment's purse for this transaction: issuing, spending, voiding and closing happen one after the other.
+pub fn lock(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
+    store::lock(conn, enrolment)
+}
+
+/// Reads a purse. A period that is due but not yet issued counts: nobody is refused at 00:00:01.
+pub fn purse(conn: &mut Conn, now: Instant, enrolment: EnrolmentId) -> Result<Purse> {
+    let allowances = store::allowances(conn, enrolment)?;
+    let parts = store::parts(conn, &allowances, now)?;
+    let live = || allowances.iter().filter(|allowance| allowance.state != State::Released);
+    let started = live().any(|allowance| allowance.opens_at <= now);
+    let over = parts.is_empty() && live().all(|allowance| allowance.closes_at <= now);
+    Ok(Purse { parts, started, over })
+}
+
+/// An enrolment's allowances in order of period, each with what its parts still hold.
+pub fn allowances(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<(Allowance, Cents)>> {
+    let allowances = store::allowances(conn, enrolment)?;
+    let held = store::held(conn, &allowances)?;
+    Ok(allowances.into_iter().map(|a| (held.get(&a.id).copied().unwrap_or_default(), a)).map(|(c, a)| (a, c)).collect())
+}
+
+/// A part of an allowance as the ledger knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct PartKey {
+    pub part: PartId,
+    pub allowance: AllowanceId,
+    pub agreement: AgreementId,
+}

@@ -1,0 +1,128 @@
+//! Committing a household's whole promise, period by period, against the agreements that cover it.
+
+use std::collections::BTreeMap;
+
+use super::draw::in_order;
+use super::shares::next_shares;
+use super::{State, store};
+use crate::db::Conn;
+use crate::kit::error::Result;
+use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
+use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+use crate::ledger::{self, Entry, TransferCode};
+use crate::programme::{self, Agreement, FundingRule, Period, Programme};
+
+/// One period's money as it is to be committed.
+struct Planned<'a> {
+    period: &'a Period,
+    /// The agreements that share it, by name; none where they pay by priority.
+    set: Option<String>,
+    parts: Vec<(&'a Agreement, Cents)>,
+}
+
+/// Commits `amount` for each period, or nothing at all: `false` where some period cannot be funded whole.
+///
+/// The programme must be locked, so that promises are made one at a time.
+pub fn promise(
+    conn: &mut Conn,
+    now: Instant,
+    programme: &Programme,
+    enrolment: EnrolmentId,
+    amount: Cents,
+    periods: &[Period],
+) -> Result<bool> {
+    let agreements = programme::agreements_of(conn, programme.id)?;
+    let ids: Vec<AgreementId> = agreements.iter().map(|agreement| agreement.id).collect();
+    let accounts = ledger::agreement_accounts(conn, &ids)?;
+    let mut available = accounts.iter().map(|(id, (_, available))| (*id, *available)).collect();
+    let mut cumulated = store::cumulated(conn, programme.id)?;
+
+    let Some(plan) = plan(programme.funding_rule, periods, amount, &agreements, &mut available, &mut cumulated) else {
+        return Ok(false);
+    };
+    let zone = programme.zone()?;
+    let mut entries = Vec::new();
+    for Planned { period, set, parts } in plan {
+        let allowance = super::Allowance {
+            id: AllowanceId::new(now),
+            enrolment_id: enrolment,
+            period: period.number,
+            starts_on: period.starts_on,
+            ends_on: period.ends_on,
+            opens_at: period.opens_at,
+            closes_at: period.closes_at,
+            amount_cents: amount,
+            state: State::Committed,
+            funding_set_id: match set {
+                Some(set) => Some(store::cumulate(conn, now, programme.id, &set, amount)?),
+                None => None,
+            },
+            issued_at: None,
+        };
+        store::insert_allowance(conn, &allowance)?;
+        for (agreement, amount) in parts {
+            let spendable_until = period.closes_at.min(agreement.spendable_until(&zone));
+            store::insert_part(conn, PartId::new(now), allowance.id, agreement, amount, spendable_until)?;
+            let (accounts, _) = accounts[&agreement.id];
+            entries.push(Entry {
+                debit: accounts.available,
+                credit: accounts.committed,
+                agreement: agreement.id,
+                amount,
+                code: TransferCode::Commit,
+                reference: allowance.id.cast(),
+                reverses: None,
+                occurred_at: now,
+            });
+        }
+    }
+    ledger::post(conn, now, &entries)?;
+    Ok(true)
+}
+
+/// Whose cents each period takes; none if one of them cannot be funded whole.
+fn plan<'a>(
+    rule: FundingRule,
+    periods: &'a [Period],
+    amount: Cents,
+    agreements: &'a [Agreement],
+    available: &mut BTreeMap<AgreementId, Cents>,
+    cumulated: &mut BTreeMap<String, Cents>,
+) -> Option<Vec<Planned<'a>>> {
+    let mut planned = Vec::with_capacity(periods.len());
+    for period in periods {
+        let covering: Vec<&Agreement> = agreements.iter().filter(|agreement| agreement.covers(period)).collect();
+        let (set, shares) = match rule {
+            FundingRule::FixedShares if covering.is_empty() => return None,
+            FundingRule::FixedShares => {
+                let set = store::set_name(&covering);
+                let weights: Vec<i32> = covering.iter().map(|agreement| agreement.share_weight).collect();
+                let total = cumulated.entry(set.clone()).or_default();
+                let shares = next_shares(*total, amount, &weights);
+                *total += amount;
+                (Some(set), shares)
+            }
+            FundingRule::Priority => {
+                let held: Vec<Cents> = covering.iter().map(|agreement| available[&agreement.id]).collect();
+                (None, in_order(amount, &held))
+            }
+        };
+        if shares.iter().copied().sum::<Cents>() != amount {
+            return None;
+        }
+        let mut parts = Vec::new();
+        for (agreement, share) in covering.into_iter().zip(shares) {
+            let left = available.get_mut(&agreement.id)?;
+            *left -= share;
+            if *left < Cents::ZERO {
+                return None;
+            }
+            if share.is_positive() {
+                parts.push((agreement, share));
+            }
+        }
+        planned.push(Planned { period, set, parts });
+    }
+    Some(planned)
+}

@@ -1,0 +1,287 @@
+//! The SQL of allowances, their parts, and the sets of agreements that share them.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+
+use super::{PartKey, PursePart, State};
+use crate::db::schema::{accounts, allowance_parts, allowances, funding_sets};
+use crate::db::{Conn, Locked, SumCents, Upsert};
+use crate::kit::error::{Error, Result};
+use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, FundingSetId, PartId, ProgrammeId};
+use crate::kit::money::Cents;
+use crate::kit::time::{Day, Instant};
+use crate::programme::Agreement;
+
+/// The money of one period of one enrolment.
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = allowances, treat_none_as_default_value = false)]
+pub struct Allowance {
+    pub id: AllowanceId,
+    pub enrolment_id: EnrolmentId,
+    pub period: i32,
+    pub starts_on: Day,
+    pub ends_on: Day,
+    pub opens_at: Instant,
+    /// The first instant that is too late.
+    pub closes_at: Instant,
+    pub amount_cents: Cents,
+    pub state: State,
+    pub funding_set_id: Option<FundingSetId>,
+    pub issued_at: Option<Instant>,
+}
+
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = allowance_parts)]
+pub struct Part {
+    pub id: PartId,
+    pub allowance_id: AllowanceId,
+    pub agreement_id: AgreementId,
+    pub amount_cents: Cents,
+    pub spendable_until: Instant,
+    pub open: bool,
+}
+
+/// The first period's row stands for the whole purse.
+pub fn lock(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
+    let first = allowances::table
+        .filter(allowances::enrolment_id.eq(enrolment))
+        .filter(allowances::period.eq(1))
+        .select(allowances::id);
+    Locked(first).get_result::<AllowanceId>(conn).optional()?;
+    Ok(())
+}
+
+pub fn insert_allowance(conn: &mut Conn, allowance: &Allowance) -> Result<()> {
+    diesel::insert_into(allowances::table).values(allowance).execute(conn)?;
+    Ok(())
+}
+
+pub fn insert_part(
+    conn: &mut Conn,
+    id: PartId,
+    allowance: AllowanceId,
+    agreement: &Agreement,
+    amount: Cents,
+    spendable_until: Instant,
+) -> Result<()> {
+    diesel::insert_into(allowance_parts::table)
+        .values((
+            allowance_parts::id.eq(id),
+            allowance_parts::allowance_id.eq(allowance),
+            allowance_parts::agreement_id.eq(agreement.id),
+            allowance_parts::position.eq(agreement.position),
+            allowance_parts::amount_cents.eq(amount),
+            allowance_parts::spendable_until.eq(spendable_until),
+            allowance_parts::open.eq(false),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub fn allowances(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Allowance>> {
+    Ok(allowances::table
+        .filter(allowances::enrolment_id.eq(enrolment))
+        .order(allowances::period)
+        .select(Allowance::as_select())
+        .load(conn)?)
+}
+
+/// The parts of some allowances that may be spent now; those of a due period count whole before they are issued.
+pub fn parts(conn: &mut Conn, of: &[Allowance], now: Instant) -> Result<Vec<PursePart>> {
+    let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
+    let rows: Vec<(Part, i32, Option<Cents>)> = allowance_parts::table
+        .left_join(accounts::table.on(accounts::id.eq(allowance_parts::id)))
+        .filter(allowance_parts::allowance_id.eq_any(ids))
+        .filter(allowance_parts::spendable_until.gt(now))
+        .select((Part::as_select(), allowance_parts::position, accounts::balance_cents.nullable()))
+        .load(conn)?;
+    let spendable = |(part, position, balance): (Part, i32, Option<Cents>)| {
+        let allowance = of.iter().find(|allowance| allowance.id == part.allowance_id)?;
+        let left = match allowance.state {
+            State::Issued if part.open => balance.unwrap_or_default(),
+            State::Committed if allowance.opens_at <= now && now < allowance.closes_at => part.amount_cents,
+            _ => return None,
+        };
+        let key = PartKey { part: part.id, allowance: part.allowance_id, agreement: part.agreement_id };
+        Some(PursePart { key, period: allowance.period, position, left, spendable_until: part.spendable_until })
+    };
+    Ok(rows.into_iter().filter_map(spendable).collect())
+}
+
+/// What the accounts of each allowance hold.
+pub fn held(conn: &mut Conn, of: &[Allowance]) -> Result<BTreeMap<AllowanceId, Cents>> {
+    let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
+    let sums = allowance_parts::table
+        .inner_join(accounts::table.on(accounts::id.eq(allowance_parts::id)))
+        .filter(allowance_parts::allowance_id.eq_any(ids))
+        .group_by(allowance_parts::allowance_id)
+        .select((allowance_parts::allowance_id, SumCents(accounts::balance_cents)));
+    Ok(sums.load(conn)?.into_iter().collect())
+}
+
+pub fn enrolments_due(conn: &mut Conn, now: Instant, limit: i64) -> Result<Vec<EnrolmentId>> {
+    Ok(allowances::table
+        .filter(allowances::state.eq(State::Committed))
+        .filter(allowances::opens_at.le(now))
+        .select(allowances::enrolment_id)
+        .distinct()
+        .order(allowances::enrolment_id)
+        .limit(limit)
+        .load(conn)?)
+}
+
+pub fn due(conn: &mut Conn, enrolments: &[EnrolmentId], now: Instant) -> Result<Vec<Allowance>> {
+    Ok(allowances::table
+        .filter(allowances::enrolment_id.eq_any(enrolments))
+        .filter(allowances::state.eq(State::Committed))
+        .filter(allowances::opens_at.le(now))
+        .order((allowances::enrolment_id, allowances::period))
+        .select(Allowance::as_select())
+        .load(conn)?)
+}
+
+pub fn committed_parts(conn: &mut Conn, of: &[Allowance]) -> Result<Vec<Part>> {
+    let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
+    Ok(allowance_parts::table
+        .filter(allowance_parts::allowance_id.eq_any(ids))
+        .order((allowance_parts::allowance_id, allowance_parts::position))
+        .select(Part::as_select())
+        .load(conn)?)
+}
+
+/// Moves an allowance out of `committed`, once.
+pub fn settle(conn: &mut Conn, id: AllowanceId, state: State, issued_at: Option<Instant>) -> Result<()> {
+    let moved = diesel::update(allowances::table.find(id).filter(allowances::state.eq(State::Committed)))
+        .set((allowances::state.eq(state), allowances::issued_at.eq(issued_at)))
+        .execute(conn)?;
+    if moved == 1 { Ok(()) } else { Err(Error::Internal(format!("allowance {id} is not committed any more"))) }
+}
+
+pub fn open_part(conn: &mut Conn, id: PartId) -> Result<()> {
+    diesel::update(allowance_parts::table.find(id)).set(allowance_parts::open.eq(true)).execute(conn)?;
+    Ok(())
+}
+
+pub fn shut_part(conn: &mut Conn, id: PartId) -> Result<()> {
+    diesel::update(allowance_parts::table.find(id)).set(allowance_parts::open.eq(false)).execute(conn)?;
+    Ok(())
+}
+
+pub fn reopen_part(conn: &mut Conn, id: PartId, until: Instant) -> Result<()> {
+    diesel::update(allowance_parts::table.find(id))
+        .set((allowance_parts::open.eq(true), allowance_parts::spendable_until.eq(until)))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub fn part(conn: &mut Conn, id: PartId) -> Result<Part> {
+    Ok(allowance_parts::table.find(id).select(Part::as_select()).first(conn)?)
+}
+
+pub fn enrolments_to_close(conn: &mut Conn, now: Instant, limit: i64) -> Result<Vec<EnrolmentId>> {
+    Ok(allowance_parts::table
+        .inner_join(allowances::table)
+        .filter(allowance_parts::open.eq(true))
+        .filter(allowance_parts::spendable_until.le(now))
+        .select(allowances::enrolment_id)
+        .distinct()
+        .order(allowances::enrolment_id)
+        .limit(limit)
+        .load(conn)?)
+}
+
+/// The open parts of some enrolments: all, or those whose time was over at an instant.
+pub fn open_parts(conn: &mut Conn, enrolments: &[EnrolmentId], over_at: Option<Instant>) -> Result<Vec<Part>> {
+    let mut query = allowance_parts::table
+        .inner_join(allowances::table)
+        .filter(allowances::enrolment_id.eq_any(enrolments))
+        .filter(allowance_parts::open.eq(true))
+        .order((allowance_parts::allowance_id, allowance_parts::position))
+        .select(Part::as_select())
+        .into_boxed();
+    if let Some(now) = over_at {
+        query = query.filter(allowance_parts::spendable_until.le(now));
+    }
+    Ok(query.load(conn)?)
+}
+
+// --- the sets of agreements that share a window ---
+
+/// Names a set by its agreements and weights, in their order.
+pub fn set_name(agreements: &[&Agreement]) -> String {
+    let members: Vec<String> = agreements.iter().map(|a| format!("{}:{}", a.id, a.share_weight)).collect();
+    members.join(" ")
+}
+
+/// The agreements and weights of a set, from its name.
+pub fn set_members(name: &str) -> Result<Vec<(AgreementId, i32)>> {
+    let member = |text: &str| {
+        let (id, weight) = text.split_once(':')?;
+        Some((id.parse().ok()?, weight.parse().ok()?))
+    };
+    name.split(' ')
+        .map(member)
+        .collect::<Option<_>>()
+        .ok_or_else(|| Error::internal("a funding set does not read back"))
+}
+
+pub fn cumulated(conn: &mut Conn, programme: ProgrammeId) -> Result<BTreeMap<String, Cents>> {
+    let sets = funding_sets::table
+        .filter(funding_sets::programme_id.eq(programme))
+        .select((funding_sets::members, funding_sets::cumulated_cents));
+    Ok(sets.load(conn)?.into_iter().collect())
+}
+
+/// Adds to what a set was ever asked for, and gives its id. The programme is locked.
+pub fn cumulate(
+    conn: &mut Conn,
+    now: Instant,
+    programme: ProgrammeId,
+    name: &str,
+    amount: Cents,
+) -> Result<FundingSetId> {
+    let first = diesel::insert_into(funding_sets::table)
+        .values((
+            funding_sets::id.eq(FundingSetId::new(now)),
+            funding_sets::programme_id.eq(programme),
+            funding_sets::members.eq(name),
+            funding_sets::cumulated_cents.eq(Cents::ZERO),
+        ))
+        .on_conflict_do_nothing();
+    Upsert(first).execute(conn)?;
+    let set =
+        funding_sets::table.filter(funding_sets::programme_id.eq(programme)).filter(funding_sets::members.eq(name));
+    let id: FundingSetId = set.select(funding_sets::id).first(conn)?;
+    diesel::update(funding_sets::table.find(id))
+        .set(funding_sets::cumulated_cents.eq(funding_sets::cumulated_cents + amount.0))
+        .execute(conn)?;
+    Ok(id)
+}
+
+pub fn funding_sets(conn: &mut Conn) -> Result<Vec<(FundingSetId, String, Cents)>> {
+    Ok(funding_sets::table
+        .order(funding_sets::id)
+        .select((funding_sets::id, funding_sets::members, funding_sets::cumulated_cents))
+        .load(conn)?)
+}
+
+/// What was ever promised by a set, agreement by agreement.
+pub fn promised_by(conn: &mut Conn, set: FundingSetId) -> Result<BTreeMap<AgreementId, Cents>> {
+    let sums = allowance_parts::table
+        .inner_join(allowances::table)
+        .filter(allowances::funding_set_id.eq(set))
+        .group_by(allowance_parts::agreement_id)
+        .select((allowance_parts::agreement_id, SumCents(allowance_parts::amount_cents)));
+    Ok(sums.load(conn)?.into_iter().collect())
+}
+
+// --- for verification ---
+
+pub fn allowances_after(conn: &mut Conn, after: Option<AllowanceId>, limit: i64) -> Result<Vec<Allowance>> {
+    let mut query = allowances::table.order(allowances::id).limit(limit).select(Allowance::as_select()).into_boxed();
+    if let Some(after) = after {
+        query = query.filter(allowances::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}

@@ -1,0 +1,32 @@
+//! Builds the service, for `serve`, the demo and the tests alike.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::{App, HttpServer, middleware, web};
+
+use crate::http::State;
+use crate::http::middleware::observe;
+use crate::routes;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Threads that serve connections.
+    pub workers: usize,
+    /// How long a stopping server waits for what it has accepted.
+    pub shutdown: Duration,
+}
+
+/// A server on a listening socket; it runs once it is awaited.
+pub fn server(state: State, listener: TcpListener, settings: &Settings, signals: bool) -> std::io::Result<Server> {
+    let state = web::Data::new(state);
+    let server = HttpServer::new(move || {
+        App::new().app_data(state.clone()).wrap(middleware::from_fn(observe)).configure(routes::configure)
+    })
+    .workers(settings.workers)
+    .shutdown_timeout(settings.shutdown.as_secs())
+    .client_request_timeout(Duration::from_secs(10))
+    .listen(listener)?;
+    Ok(if signals { server.run() } else { server.disable_signals().run() })
+}

@@ -1,0 +1,218 @@
+//! The configuration: defaults, then a file, then environment variables; checked whole before anything starts.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::{access, app, db};
+
+const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// `PRIMEUR__SECTION__KEY` overrides a key.
+const PREFIX: &str = "PRIMEUR__";
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub database: Database,
+    pub keys: Keys,
+    pub access: Access,
+    pub schedule: Schedule,
+    pub log: Log,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub public_url: String,
+    workers: usize,
+    shutdown_seconds: u64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: String,
+    pub connections: u32,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    pub directory: PathBuf,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    issuer: String,
+    audience: String,
+    access_minutes: i64,
+    session_hours: i64,
+    invitation_hours: i64,
+    pub password_memory_kib: u32,
+    pub password_iterations: u32,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    every_seconds: u64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+impl Config {
+    /// Reads the defaults, a file if one is given, and the environment.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, String> {
+        let mut table = defaults();
+        if let Some(path) = file {
+            let shown = path.display();
+            let text =
+                std::fs::read_to_string(path).map_err(|e| format!("cannot read the configuration {shown}: {e}"))?;
+            let own: Table = text.parse().map_err(|e| format!("{shown} is not TOML: {e}"))?;
+            merge(&mut table, own, "").map_err(|e| format!("{shown}: {e}"))?;
+        }
+        for (name, value) in environment {
+            if let Some(key) = name.strip_prefix(PREFIX) {
+                set(&mut table, key, &value).map_err(|e| format!("{name}: {e}"))?;
+            }
+        }
+        let config: Config = Value::Table(table).try_into().map_err(|e| format!("the configuration is wrong: {e}"))?;
+        config.check().map(|()| config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let must = |holds: bool, message: &str| if holds { Ok(()) } else { Err(message.to_owned()) };
+        let url = &self.database.url;
+        let known = ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+        must(known, "database.url must begin with sqlite:// or postgres://")?;
+        must((1..=500).contains(&self.database.connections), "database.connections must be 1 to 500")?;
+        let host = self.server.public_url.split_once("://").map(|(_, host)| host.trim_end_matches('/'));
+        let plain = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'));
+        must(
+            host.is_some_and(|host| !host.is_empty() && plain(host)) && self.server.public_url.starts_with("http"),
+            "server.public_url must be http(s)://HOST, without a path",
+        )?;
+        must((1..=60).contains(&self.access.access_minutes), "access.access_minutes must be 1 to 60")?;
+        must((1..=8760).contains(&self.access.session_hours), "access.session_hours must be 1 to 8760")?;
+        must((1..=720).contains(&self.access.invitation_hours), "access.invitation_hours must be 1 to 720")?;
+        let strong = self.access.password_memory_kib >= 19_456 && self.access.password_iterations >= 2;
+        must(strong, "access.password_memory_kib and password_iterations must be 19456 and 2 at least")?;
+        must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")
+    }
+
+    pub fn database(&self) -> db::Settings {
+        db::Settings { url: self.database.url.clone(), connections: self.database.connections }
+    }
+
+    pub fn access(&self) -> access::Settings {
+        access::Settings {
+            issuer: self.access.issuer.clone(),
+            audience: self.access.audience.clone(),
+            access_minutes: self.access.access_minutes,
+            session_hours: self.access.session_hours,
+            invitation_hours: self.access.invitation_hours,
+            password_memory_kib: self.access.password_memory_kib,
+            password_iterations: self.access.password_iterations,
+        }
+    }
+
+    pub fn app(&self) -> app::Settings {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = if self.server.workers == 0 { cores() } else { self.server.workers };
+        app::Settings { workers, shutdown: Duration::from_secs(self.server.shutdown_seconds) }
+    }
+
+    pub fn schedule_every(&self) -> Duration {
+        Duration::from_secs(self.schedule.every_seconds)
+    }
+}
+
+fn defaults() -> Table {
+    DEFAULTS.parse().expect("the built-in configuration is TOML: a test reads it")
+}
+
+/// Lays a file over the defaults; a key that they do not have is a mistake.
+fn merge(table: &mut Table, own: Table, path: &str) -> Result<(), String> {
+    for (key, value) in own {
+        let shown = format!("{path}{key}");
+        match (table.get_mut(&key), value) {
+            (None, _) => return Err(format!("unknown key {shown}")),
+            (Some(Value::Table(section)), Value::Table(own)) => merge(section, own, &format!("{shown}."))?,
+            (Some(Value::Table(_)), _) => return Err(format!("{shown} is a section, not a value")),
+            (Some(slot), value) => *slot = value,
+        }
+    }
+    Ok(())
+}
+
+fn set(table: &mut Table, key: &str, value: &str) -> Result<(), String> {
+    let key = key.to_ascii_lowercase();
+    let slot = key
+        .split_once("__")
+        .and_then(|(section, key)| table.get_mut(section)?.as_table_mut()?.get_mut(key))
+        .ok_or("no such key in the configuration")?;
+    *slot = match slot {
+        Value::Integer(_) => Value::Integer(value.parse().map_err(|_| "must be a whole number")?),
+        _ => Value::String(value.to_owned()),
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let path = std::env::temp_dir().join(format!("primeur-config-{}.toml", uuid::Uuid::now_v7()));
+        std::fs::write(&path, file).unwrap();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let loaded = Config::load(Some(&path), environment);
+        std::fs::remove_file(&path).unwrap();
+        loaded
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let file = "[server]\nlisten = \"127.0.0.1:1\"\n[database]\nconnections = 3\n";
+        let config = load(file, &[("PRIMEUR__DATABASE__CONNECTIONS", "5"), ("PATH", "/bin")]).unwrap();
+        assert_eq!(config.server.listen.port(), 1);
+        assert_eq!(config.database.connections, 5);
+        assert_eq!(config.schedule_every(), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_wrong_or_unknown_key_stops_the_start_and_is_named() {
+        let says = |file: &str, environment: &[(&str, &str)], part: &str| {
+            let message = load(file, environment).err().unwrap();
+            assert!(message.contains(part), "{message}");
+        };
+        says("[server]\nlissten = \"x\"", &[], "unknown key server.lissten");
+        says("[servers]\n", &[], "unknown key servers");
+        says("[server]\nlisten = \"nowhere\"", &[], "listen");
+        says("[log]\nformat = \"xml\"", &[], "format");
+        says("[database]\nurl = \"mysql://x\"", &[], "database.url");
+        says("[server]\npublic_url = \"https://host/path\"", &[], "public_url");
+        says("[access]\npassword_iterations = 1", &[], "password_iterations");
+        says("", &[("PRIMEUR__SERVER__LISSTEN", "x")], "PRIMEUR__SERVER__LISSTEN");
+        says("", &[("PRIMEUR__DATABASE__CONNECTIONS", "many")], "whole number");
+    }
+}

@@ -1,0 +1,206 @@
+//! A household in a programme: the whole promise committed, or a place on the waiting list.
+
+pub mod api;
+mod store;
+mod verify;
+
+use crate::access::Actor;
+use crate::allowance;
+use crate::db::{Conn, Db, Page};
+use crate::household;
+use crate::kit::error::{Code, Error, Result};
+use crate::kit::id::{EnrolmentId, HouseholdId, ProgrammeId};
+use crate::kit::money::Cents;
+use crate::kit::time::{Day, Instant};
+use crate::programme::{self, Period, Programme};
+
+pub use store::{Enrolment, Filter};
+pub use verify::verify;
+
+crate::text_enum! {
+    pub enum State {
+        /// No money could be promised yet.
+        Waiting = "waiting",
+        Active = "active",
+        /// Allowances are issued and close as ever, but none is spent.
+        Suspended = "suspended",
+        Left = "left",
+        /// All its periods are over, or the programme ended before its turn came.
+        Ended = "ended",
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct NewEnrolment {
+    pub household: HouseholdId,
+    pub programme: ProgrammeId,
+    /// Today in the programme's zone, or its first day if that is later, where the social worker names none.
+    pub starts_on: Option<Day>,
+}
+
+/// Enrols a household: commits all its periods, or puts it at the end of the waiting list.
+pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -> Result<Enrolment> {
+    let household = household::own(conn, actor, new.household)?;
+    if !programme::is_member(conn, new.programme, actor.organisation)? {
+        return Err(Error::Refused(Code::NotFound));
+    }
+    let programme = programme::lock(conn, new.programme)?;
+    if programme.state != programme::State::Open {
+        return Err(Error::Refused(Code::ProgrammeNotOpen));
+    }
+    if !programme::territory(conn, programme.id)?.iter().any(|commune| commune.code == household.commune_code) {
+        return Err(Error::Refused(Code::OutsideTerritory));
+    }
+    if store::is_running(conn, household.id, programme.id)? {
+        return Err(Error::Refused(Code::AlreadyEnrolled));
+    }
+    let today = programme.zone()?.day_of(now);
+    let starts_on = new.starts_on.unwrap_or(today.max(programme.starts_on));
+    if starts_on < today {
+        return Err(Error::Refused(Code::StartInPast));
+    }
+    let rules = programme.rules()?;
+    let periods = periods_within(&programme, starts_on)?.ok_or(Error::Refused(Code::ProgrammeEndsFirst))?;
+    let amount = rules.amount_for(household.adults, household.children);
+    let mut enrolment = Enrolment {
+        id: EnrolmentId::new(now),
+        household_id: household.id,
+        programme_id: programme.id,
+        organisation_id: actor.organisation,
+        adults: household.adults,
+        children: household.children,
+        commune_code: household.commune_code,
+        state: State::Waiting,
+        starts_on,
+        promised_cents: Cents(amount.0 * i64::from(rules.period.count)),
+        closes_at: None,
+        waiting_since: Some(now),
+        activated_at: None,
+        left_at: None,
+        created_at: now,
+    };
+    // whoever waits already comes first
+    let queue = store::next_waiting(conn, programme.id)?.is_some();
+    store::insert(conn, &enrolment)?;
+    if !queue && allowance::promise(conn, now, &programme, enrolment.id, amount, &periods)? {
+        enrolment.activate(now, &periods);
+        store::update(conn, &enrolment)?;
+    }
+    Ok(enrolment)
+}
+
+/// The periods of a household that starts on a day, if they end within the programme.
+fn periods_within(programme: &Programme, starts_on: Day) -> Result<Option<Vec<Period>>> {
+    let periods = programme::periods(&programme.rules()?, &programme.zone()?, starts_on);
+    let fits = starts_on >= programme.starts_on && periods.last().is_some_and(|last| last.ends_on <= programme.ends_on);
+    Ok(fits.then_some(periods))
+}
+
+/// Moves up the waiting list of a programme for as long as the first in it can be funded whole; returns how many got in.
+pub fn move_up(db: &Db, programme: ProgrammeId) -> Result<usize> {
+    let mut moved = 0;
+    loop {
+        match db.write(|conn, now| move_up_one(conn, now, programme))? {
+            Some(Turn::Activated) => moved += 1,
+            Some(Turn::TooLate) => {}
+            None => return Ok(moved),
+        }
+    }
+}
+
+enum Turn {
+    Activated,
+    TooLate,
+}
+
+fn move_up_one(conn: &mut Conn, now: Instant, id: ProgrammeId) -> Result<Option<Turn>> {
+    let programme = programme::lock(conn, id)?;
+    if programme.state != programme::State::Open {
+        return Ok(None);
+    }
+    let Some(mut first) = store::next_waiting(conn, id)? else { return Ok(None) };
+    first.starts_on = first.starts_on.max(programme.zone()?.day_of(now));
+    let Some(periods) = periods_within(&programme, first.starts_on)? else {
+        first.state = State::Ended;
+        store::update(conn, &first)?;
+        return Ok(Some(Turn::TooLate));
+    };
+    let amount = programme.rules()?.amount_for(first.adults, first.children);
+    if !allowance::promise(conn, now, &programme, first.id, amount, &periods)? {
+        return Ok(None);
+    }
+    first.activate(now, &periods);
+    store::update(conn, &first)?;
+    Ok(Some(Turn::Activated))
+}
+
+/// No purchase goes through until it is resumed.
+pub fn suspend(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
+    change(conn, actor, id, State::Active, State::Suspended)
+}
+
+pub fn resume(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
+    change(conn, actor, id, State::Suspended, State::Active)
+}
+
+fn change(conn: &mut Conn, actor: &Actor, id: EnrolmentId, from: State, to: State) -> Result<Enrolment> {
+    allowance::lock(conn, id)?;
+    let mut enrolment = own(conn, actor, id)?;
+    if enrolment.state != from {
+        return Err(Error::Refused(Code::EnrolmentState));
+    }
+    enrolment.state = to;
+    store::update(conn, &enrolment)?;
+    Ok(enrolment)
+}
+
+/// Takes a household out: what was promised and not yet issued goes back to the agreements at once. What it already
+/// has in hand stays its own until its window closes, unless `return_issued`.
+pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, return_issued: bool) -> Result<Enrolment> {
+    let programme = own(conn, actor, id)?.programme_id;
+    programme::lock(conn, programme)?;
+    allowance::lock(conn, id)?;
+    let mut enrolment = own(conn, actor, id)?;
+    if matches!(enrolment.state, State::Left | State::Ended) {
+        return Err(Error::Refused(Code::EnrolmentState));
+    }
+    allowance::issue(conn, now, &[id])?;
+    allowance::release(conn, now, id, return_issued)?;
+    (enrolment.state, enrolment.left_at, enrolment.waiting_since) = (State::Left, Some(now), None);
+    store::update(conn, &enrolment)?;
+    Ok(enrolment)
+}
+
+/// Ends the enrolments whose last window has closed; returns how many.
+pub fn end_finished(conn: &mut Conn, now: Instant) -> Result<usize> {
+    store::end_finished(conn, now)
+}
+
+/// An enrolment of the caller's own structure.
+pub fn own(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
+    let found = store::enrolment(conn, id)?.filter(|enrolment| enrolment.organisation_id == actor.organisation);
+    found.ok_or(Error::Refused(Code::NotFound))
+}
+
+/// For parts of the house that have found the enrolment through a voucher.
+pub fn by_id(conn: &mut Conn, id: EnrolmentId) -> Result<Enrolment> {
+    store::enrolment(conn, id)?.ok_or(Error::Refused(Code::NotFound))
+}
+
+pub fn list(conn: &mut Conn, actor: &Actor, filter: &Filter, page: &Page<EnrolmentId>) -> Result<Vec<Enrolment>> {
+    store::list(conn, actor.organisation, filter, page)
+}
+
+/// How many of a programme's enrolments are in each state.
+pub fn counts(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<(State, i64)>> {
+    store::counts(conn, programme)
+}
+
+impl Enrolment {
+    fn activate(&mut self, now: Instant, periods: &[Period]) {
+        self.state = State::Active;
+        self.activated_at = Some(now);
+        self.waiting_since = None;
+        self.closes_at = periods.iter().map(|period| period.closes_at).max();
+    }
+}

@@ -1,0 +1,127 @@
+//! The SQL of enrolments.
+
+use diesel::prelude::*;
+
+use super::State;
+use crate::db::schema::enrolments;
+use crate::db::{Conn, Page};
+use crate::kit::error::Result;
+use crate::kit::id::{EnrolmentId, HouseholdId, OrganisationId, ProgrammeId};
+use crate::kit::money::Cents;
+use crate::kit::time::{Day, Instant};
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = enrolments, treat_none_as_default_value = false, treat_none_as_null = true)]
+pub struct Enrolment {
+    pub id: EnrolmentId,
+    pub household_id: HouseholdId,
+    pub programme_id: ProgrammeId,
+    pub organisation_id: OrganisationId,
+    /// The composition and commune that the promise was made on.
+    pub adults: i32,
+    pub children: i32,
+    pub commune_code: String,
+    pub state: State,
+    pub starts_on: Day,
+    /// All periods together.
+    pub promised_cents: Cents,
+    /// When the last window closes; none while waiting.
+    pub closes_at: Option<Instant>,
+    pub waiting_since: Option<Instant>,
+    pub activated_at: Option<Instant>,
+    pub left_at: Option<Instant>,
+    pub created_at: Instant,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub household: Option<HouseholdId>,
+    pub programme: Option<ProgrammeId>,
+    pub state: Option<State>,
+}
+
+const RUNNING: [State; 3] = [State::Waiting, State::Active, State::Suspended];
+
+pub fn insert(conn: &mut Conn, enrolment: &Enrolment) -> Result<()> {
+    diesel::insert_into(enrolments::table).values(enrolment).execute(conn)?;
+    Ok(())
+}
+
+pub fn update(conn: &mut Conn, enrolment: &Enrolment) -> Result<()> {
+    diesel::update(enrolments::table.find(enrolment.id)).set(enrolment).execute(conn)?;
+    Ok(())
+}
+
+pub fn enrolment(conn: &mut Conn, id: EnrolmentId) -> Result<Option<Enrolment>> {
+    Ok(enrolments::table.find(id).select(Enrolment::as_select()).first(conn).optional()?)
+}
+
+pub fn is_running(conn: &mut Conn, household: HouseholdId, programme: ProgrammeId) -> Result<bool> {
+    let running = enrolments::table
+        .filter(enrolments::household_id.eq(household))
+        .filter(enrolments::programme_id.eq(programme))
+        .filter(enrolments::state.eq_any(RUNNING));
+    Ok(diesel::select(diesel::dsl::exists(running)).get_result(conn)?)
+}
+
+pub fn next_waiting(conn: &mut Conn, programme: ProgrammeId) -> Result<Option<Enrolment>> {
+    Ok(enrolments::table
+        .filter(enrolments::programme_id.eq(programme))
+        .filter(enrolments::state.eq(State::Waiting))
+        .order((enrolments::waiting_since, enrolments::id))
+        .select(Enrolment::as_select())
+        .first(conn)
+        .optional()?)
+}
+
+pub fn list(
+    conn: &mut Conn,
+    organisation: OrganisationId,
+    filter: &Filter,
+    page: &Page<EnrolmentId>,
+) -> Result<Vec<Enrolment>> {
+    let mut query = enrolments::table
+        .filter(enrolments::organisation_id.eq(organisation))
+        .order(enrolments::id)
+        .limit(page.fetch())
+        .select(Enrolment::as_select())
+        .into_boxed();
+    if let Some(household) = filter.household {
+        query = query.filter(enrolments::household_id.eq(household));
+    }
+    if let Some(programme) = filter.programme {
+        query = query.filter(enrolments::programme_id.eq(programme));
+    }
+    if let Some(state) = filter.state {
+        query = query.filter(enrolments::state.eq(state));
+    }
+    if let Some(after) = page.after {
+        query = query.filter(enrolments::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}
+
+pub fn counts(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<(State, i64)>> {
+    Ok(enrolments::table
+        .filter(enrolments::programme_id.eq(programme))
+        .group_by(enrolments::state)
+        .select((enrolments::state, diesel::dsl::count_star()))
+        .load(conn)?)
+}
+
+pub fn end_finished(conn: &mut Conn, now: Instant) -> Result<usize> {
+    Ok(diesel::update(enrolments::table)
+        .filter(enrolments::state.eq_any([State::Active, State::Suspended]))
+        .filter(enrolments::closes_at.le(now))
+        .set(enrolments::state.eq(State::Ended))
+        .execute(conn)?)
+}
+
+/// A page of all enrolments, for verification.
+pub fn after(conn: &mut Conn, after: Option<EnrolmentId>, limit: i64) -> Result<Vec<Enrolment>> {
+    let mut query = enrolments::table.order(enrolments::id).limit(limit).select(Enrolment::as_select()).into_boxed();
+    if let Some(after) = after {
+        query = query.filter(enrolments::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}

@@ -1,0 +1,312 @@
+//! Bodies, queries, path ids and pages, read strictly: what is wrong is named field by field.
+//!
+//! A handler takes its permit before any of these, so that who asks is settled first.
+
+use std::future::ready;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{FromRequest, HttpRequest, web};
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::order::AfterPermit;
+use super::problem::{Answer, Problem};
+use crate::db::Page;
+use crate::kit::error::{Code, Error, Result};
+use crate::kit::id::{Id, Kind};
+use crate::kit::keys::{Digest32, sha256};
+
+const LONGEST_BODY: usize = 64 * 1024;
+
+/// A JSON body of at most 64 KiB.
+pub struct Json<T> {
+    pub value: T,
+    /// SHA-256 of the body without what JSON leaves free: spaces, escapes, the order of keys.
+    pub digest: Digest32,
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = AfterPermit<Self>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = is_json(req.headers());
+        let body = web::Payload::from_request(req, payload);
+        AfterPermit::new(req, async move {
+            if !is_json {
+                return Err(Problem(Error::Refused(Code::UnsupportedMediaType)));
+            }
+            let unreadable = |_| Error::Refused(Code::MalformedJson);
+            let body = body.await.map_err(unreadable)?;
+            match body.to_bytes_limited(LONGEST_BODY).await {
+                Ok(bytes) => Ok(parse(&bytes.map_err(unreadable)?)?),
+                Err(_) => Err(Problem(Error::Refused(Code::PayloadTooLarge))),
+            }
+        })
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let content_type = text(header::CONTENT_TYPE).to_ascii_lowercase().replace([' ', '"'], "");
+    let plain = matches!(text(header::CONTENT_ENCODING), "" | "identity");
+    plain && matches!(content_type.as_str(), "application/json" | "application/json;charset=utf-8")
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>> {
+    let malformed = |_| Error::Refused(Code::MalformedJson);
+    let mut whole: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
+    whole.sort_all_objects();
+    let digest = sha256(whole.to_string().as_bytes());
+    // from the bytes again: a `Value` has already forgotten that a key came twice
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize(&mut from) {
+        Ok(value) => Ok(Json { value, digest }),
+        Err(e) if e.inner().to_string().starts_with("duplicate field") => Err(Error::Refused(Code::MalformedJson)),
+        Err(e) => Err(field_error(&e.path().to_string(), &e.inner().to_string())),
+    }
+}
+
+/// The query string as a struct, each key at most once. As `flatten` would let unknown keys through, lists have
+/// `cursor: Option<String>` and `limit: Option<i64>` of their own, for [`page`].
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
+    type Error = Problem;
+    type Future = AfterPermit<Self>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        AfterPermit::new(req, ready(parse_query(req.query_string()).map(Query).map_err(Problem)))
+    }
+}
+
+fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T> {
+    let from = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(from).map_err(|e| field_error(&e.path().to_string(), &e.inner().to_string()))
+}
+
+/// A field error out of what serde says.
+fn field_error(path: &str, message: &str) -> Error {
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    let path = if path == "." { "" } else { path };
+    // serde finds a missing or repeated field at its parent
+    let of_parent = |start, said| Some((message.strip_prefix(start)?.strip_suffix('`')?, said));
+    match of_parent("missing field `", "is missing").or_else(|| of_parent("duplicate field `", "is given twice")) {
+        Some((field, said)) if path.is_empty() => Error::invalid(field, said),
+        Some((field, said)) => Error::invalid(&format!("{path}.{field}"), said),
+        // a message may quote what was sent, which may be long
+        None => Error::invalid(path, message.chars().take(300).collect::<String>()),
+    }
+}
+
+/// The first id in the path. What is no such id names nothing: 404.
+pub struct PathId<K: Kind>(pub Id<K>);
+
+impl<K: Kind> FromRequest for PathId<K> {
+    type Error = Problem;
+    type Future = AfterPermit<Self>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        AfterPermit::new(req, ready(path_id(req, 0).map(PathId)))
+    }
+}
+
+/// The first two ids in the path.
+pub struct PathIds<K: Kind, L: Kind>(pub Id<K>, pub Id<L>);
+
+impl<K: Kind, L: Kind> FromRequest for PathIds<K, L> {
+    type Error = Problem;
+    type Future = AfterPermit<Self>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        AfterPermit::new(req, ready(path_id(req, 0).and_then(|first| Ok(PathIds(first, path_id(req, 1)?)))))
+    }
+}
+
+fn path_id<K: Kind>(req: &HttpRequest, position: usize) -> Answer<Id<K>> {
+    let segment = req.match_info().iter().nth(position).map(|(_, value)| value);
+    segment.and_then(|text| text.parse().ok()).ok_or(Problem(Error::Refused(Code::NotFound)))
+}
+
+/// The page that a list's query asks for: 50 items, or `limit` of 1 to 200, after an opaque cursor.
+pub fn page<K: Kind>(cursor: &Option<String>, limit: &Option<i64>) -> Result<Page<Id<K>>> {
+    let limit = limit.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        return Err(Error::invalid("limit", "must be 1 to 200"));
+    }
+    let after = cursor.as_deref().map(read_cursor).transpose()?;
+    Ok(Page { after, limit })
+}
+
+fn read_cursor<K: Kind>(cursor: &str) -> Result<Id<K>> {
+    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
+    let uuid = bytes.and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok());
+    uuid.map(Id::from_uuid).ok_or(Error::Refused(Code::InvalidCursor))
+}
+
+/// The answer of every list.
+#[derive(Serialize)]
+pub struct List<T> {
+    pub items: Vec<T>,
+    /// For the query of the next page; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    /// Items in their order, and the cursor that [`Page::cut`] gives.
+    pub fn new<K: Kind>(items: impl IntoIterator<Item = T>, next: Option<Id<K>>) -> Self {
+        let next_cursor = next.map(|id| BASE64URL_NOPAD.encode(id.as_bytes()));
+        List { items: items.into_iter().collect(), next_cursor }
+    }
+
+    /// A list that is never cut.
+    pub fn whole(items: impl IntoIterator<Item = T>) -> Self {
+        List { items: items.into_iter().collect(), next_cursor: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::kit::id::HouseholdId;
+    use crate::kit::money::Cents;
+    use crate::kit::time::Instant;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Order {
+        name: String,
+        lines: Vec<Line>,
+        note: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Line {
+        amount: Cents,
+    }
+
+    fn order(text: &str) -> Result<Json<Order>> {
+        parse(text.as_bytes())
+    }
+
+    fn field(error: Error) -> (String, String) {
+        match error {
+            Error::Invalid(mut fields) => {
+                let only = fields.remove(0);
+                (only.field, only.message)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_by_its_path() {
+        for (text, path, message) in [
+            (r#"{"name":"a","lines":[{"amount":"1.5"},{"amount":"x"}]}"#, "lines[1].amount", "an amount in euros"),
+            (r#"{"name":"a","lines":[{"amount":15}]}"#, "lines[0].amount", "invalid type: integer"),
+            (r#"{"name":"a","lines":[{}]}"#, "lines[0].amount", "is missing"),
+            (r#"{"name":"a"}"#, "lines", "is missing"),
+            (r#"{"name":"a","lines":[],"colour":"red"}"#, "colour", "unknown field"),
+            (r#"{"name":"a","lines":[{"amount":"1","vat":2}]}"#, "lines[0].vat", "unknown field"),
+            ("[]", "", "invalid"),
+            ("7", "", "invalid type"),
+        ] {
+            let (found, said) = field(order(text).err().unwrap());
+            assert_eq!(found, path, "{text}");
+            assert!(said.starts_with(message) && !said.contains(" at line "), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_or_says_a_thing_twice_is_malformed() {
+        for text in [
+            "",
+            "{",
+            r#"{"name":"a","lines":[]} x"#,
+            r#"{"name":"a","name":"b","lines":[]}"#,
+            r#"{"name":"a","lines":[{"amount":"1","amount":"2"}]}"#,
+            "{\"name\":\"\u{1}\",\"lines\":[]}",
+            &"[".repeat(5000),
+        ] {
+            assert_eq!(order(text).err(), Some(Error::Refused(Code::MalformedJson)), "{text}");
+        }
+        assert_eq!(parse::<Order>(b"{\"name\":\"\xff\"}").err(), Some(Error::Refused(Code::MalformedJson)));
+    }
+
+    #[test]
+    fn the_digest_is_of_what_a_body_says_not_of_how_it_is_written() {
+        let digest = |text| order(text).map(|json| json.digest).unwrap();
+        let first = digest(r#"{"name":"é","lines":[{"amount":"1.5"}]}"#);
+        assert_eq!(first, digest("{ \"lines\": [ {\"amount\":\"1.5\"} ],\n \"name\":\"\\u00e9\" }"));
+        assert_ne!(first, digest(r#"{"name":"é","lines":[{"amount":"1.50"}]}"#));
+        assert_ne!(first, digest(r#"{"name":"é","lines":[{"amount":"1.5"}],"note":null}"#));
+    }
+
+    #[test]
+    fn only_json_in_utf_8_is_taken() {
+        let with = |content_type: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            headers
+        };
+        for good in ["application/json", "Application/JSON", "application/json; charset=UTF-8"] {
+            assert!(is_json(&with(good)), "{good}");
+        }
+        for bad in ["", "text/json", "application/jsonp", "application/json; charset=latin1", "text/plain"] {
+            assert!(!is_json(&with(bad)), "{bad}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+        let mut packed = with("application/json");
+        packed.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert!(!is_json(&packed));
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Filter {
+        household_id: Option<HouseholdId>,
+        cursor: Option<String>,
+        limit: Option<i64>,
+    }
+
+    #[test]
+    fn a_query_is_read_as_strictly_as_a_body() {
+        let good: Filter = parse_query("limit=10&cursor=a%20b").unwrap();
+        assert_eq!((good.limit, good.cursor.as_deref(), good.household_id), (Some(10), Some("a b"), None));
+        for (query, path) in [
+            ("limit=ten", "limit"),
+            ("limit=", "limit"),
+            ("household_id=vch_1", "household_id"),
+            ("colour=red", "colour"),
+            ("limit=1&limit=2", "limit"),
+        ] {
+            assert_eq!(field(parse_query::<Filter>(query).err().unwrap()).0, path, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_reads_back_and_anything_else_is_refused() {
+        let id = HouseholdId::new(Instant::from_microsecond(1_782_900_000_000_000));
+        let list = List::new(["only"], Some(id));
+        let read = page::<crate::kit::id::kind::Household>(&list.next_cursor, &Some(1)).unwrap();
+        assert_eq!((read.after, read.limit), (Some(id), 1));
+
+        let of = |cursor: Option<&str>, limit| {
+            page::<crate::kit::id::kind::Household>(&cursor.map(str::to_owned), &limit).map(|page| page.limit)
+        };
+        assert_eq!(of(None, None), Ok(50));
+        assert_eq!(of(None, Some(200)), Ok(200));
+        for limit in [0, 201, -1, i64::MAX] {
+            assert_eq!(of(None, Some(limit)).map_err(|e| e.code()), Err(Code::InvalidRequest));
+        }
+        for cursor in ["", "x", "AAAA", "é", &id.to_string()] {
+            assert_eq!(of(Some(cursor), None), Err(Error::Refused(Code::InvalidCursor)), "{cursor}");
+        }
+    }
+}

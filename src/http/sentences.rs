@@ -1,0 +1,234 @@
+//! What each code says to a person: what happened, and what to do about it.
+//!
+//! At a till, what the seller can say or do without shaming anybody; never a household's matters.
+
+use crate::kit::error::Code;
+
+/// Title and detail.
+type Text = (&'static str, &'static str);
+
+/// In French and in English.
+pub(super) fn sentence(code: Code) -> [Text; 2] {
+    match code {
+        Code::MalformedJson => [
+            ("JSON illisible", "Le corps de la requête n’est pas du JSON valide, ou une clé y figure deux fois."),
+            ("Unreadable JSON", "The body of the request is not valid JSON, or has a key twice."),
+        ],
+        Code::InvalidRequest => [
+            ("Demande à corriger", "Certains champs ne conviennent pas : ils sont nommés dans « fields »."),
+            ("Request to be corrected", "Some fields are wrong: they are named in “fields”."),
+        ],
+        Code::InvalidCursor => [
+            ("Curseur inconnu", "Ce curseur ne vient pas d’une liste de ce service. Reprenez la liste au début."),
+            ("Unknown cursor", "This cursor does not come from a list of this service. Start the list again."),
+        ],
+        Code::IdempotencyKeyRequired => [
+            (
+                "Clé d’idempotence attendue",
+                "Cette opération demande un en-tête Idempotency-Key de 8 à 64 lettres, chiffres, tirets ou traits bas.",
+            ),
+            (
+                "Idempotency key expected",
+                "This operation needs an Idempotency-Key header of 8 to 64 letters, digits, hyphens or underscores.",
+            ),
+        ],
+        Code::IdempotencyConflict => [
+            (
+                "Clé déjà utilisée",
+                "Cette clé d’idempotence a déjà servi à une autre demande. Prenez-en une nouvelle pour celle-ci.",
+            ),
+            ("Key already used", "This idempotency key was used for another request. Use a new one for this."),
+        ],
+        Code::PayloadTooLarge => [
+            ("Requête trop longue", "Le corps de la requête dépasse la taille admise, 64 Kio."),
+            ("Request too long", "The body of the request is longer than the 64 KiB that are accepted."),
+        ],
+        Code::UnsupportedMediaType => [
+            ("Format non pris en charge", "Le corps de la requête doit être du JSON : Content-Type: application/json."),
+            ("Unsupported format", "The body of the request must be JSON: Content-Type: application/json."),
+        ],
+        Code::NotAcceptable => [
+            ("Format non disponible", "Cette ressource n’existe dans aucun des formats demandés par l’en-tête Accept."),
+            ("Format not available", "This resource exists in none of the formats that the Accept header asks for."),
+        ],
+        Code::MethodNotAllowed => [
+            ("Méthode non admise", "Cette adresse n’accepte pas cette méthode. L’en-tête Allow dit lesquelles."),
+            ("Method not allowed", "This address does not take this method. The Allow header says which it takes."),
+        ],
+        Code::NotFound => [
+            ("Introuvable", "Rien ne se trouve ici, ou rien que vous puissiez consulter. Vérifiez l’identifiant."),
+            ("Not found", "There is nothing here, or nothing that you may see. Check the identifier."),
+        ],
+        Code::Internal => [
+            ("Erreur du service", "Une erreur est survenue de notre côté. Réessayez, puis signalez-nous X-Request-Id."),
+            ("Error of the service", "Something went wrong on our side. Try again, then tell us the X-Request-Id."),
+        ],
+        Code::Unavailable => [
+            ("Service momentanément indisponible", "Le service est très sollicité. Réessayez dans un instant."),
+            ("Service unavailable for a moment", "The service is very busy. Try again in a moment."),
+        ],
+        Code::Unauthenticated => [
+            ("Connexion nécessaire", "Vous n’êtes pas connecté, ou votre session est terminée. Connectez-vous."),
+            ("Sign in first", "You are not signed in, or your session has ended. Sign in."),
+        ],
+        Code::InvalidCredentials => [
+            ("Connexion refusée", "L’adresse ou le mot de passe ne convient pas. Vérifiez-les et réessayez."),
+            ("Sign-in refused", "The address or the password is not right. Check them and try again."),
+        ],
+        Code::InvalidRefreshToken => [
+            ("Session terminée", "Cette session ne peut plus être prolongée. Connectez-vous à nouveau."),
+            ("Session over", "This session cannot be renewed any more. Sign in again."),
+        ],
+        Code::InvalidInvitation => [
+            (
+                "Invitation non valable",
+                "Cette invitation a déjà servi ou n’est plus valable. Demandez-en une nouvelle.",
+            ),
+            ("Invitation not valid", "This invitation was used already or is not valid any more. Ask for a new one."),
+        ],
+        Code::Forbidden => [
+            ("Action non autorisée", "Votre rôle ne permet pas cette action. Une personne responsable peut la faire."),
+            ("Not allowed", "Your role does not allow this action. A person in charge can do it."),
+        ],
+        Code::EmailTaken => [
+            ("Adresse déjà utilisée", "Une personne utilise déjà cette adresse électronique. Donnez-en une autre."),
+            ("Address already used", "Somebody already uses this e-mail address. Give another one."),
+        ],
+        Code::ProgrammeNotDraft => [
+            ("Programme déjà ouvert", "Ce programme n’est plus un brouillon : ses règles ne changent plus."),
+            ("Programme already opened", "This programme is not a draft any more: its rules no longer change."),
+        ],
+        Code::ProgrammeNotOpen => [
+            ("Programme non ouvert", "Cette opération demande un programme ouvert, et celui-ci ne l’est pas."),
+            ("Programme not open", "This operation needs an open programme, and this one is not."),
+        ],
+        Code::ProgrammeClosed => [
+            ("Programme clos", "Ce programme est clos : aucune convention ne peut s’y ajouter."),
+            ("Programme closed", "This programme is closed: no agreement can be added to it."),
+        ],
+        Code::LegalBasisRequired => [
+            ("Base légale attendue", "Indiquez la base légale du programme avant de l’ouvrir."),
+            ("Legal basis expected", "Give the programme’s legal basis before opening it."),
+        ],
+        Code::AgreementRequired => [
+            ("Convention attendue", "Un programme s’ouvre avec au moins une convention de financement."),
+            ("Agreement expected", "A programme opens with at least one funding agreement."),
+        ],
+        Code::ReferenceTaken => [
+            (
+                "Référence déjà utilisée",
+                "Une convention de ce programme porte déjà cette référence. Donnez-en une autre.",
+            ),
+            ("Reference already used", "An agreement of this programme has this reference already. Give another one."),
+        ],
+        Code::SiretTaken => [
+            ("SIRET déjà enregistré", "Un autre producteur a déjà ce numéro SIRET. Vérifiez-le, ou contactez-nous."),
+            ("SIRET already registered", "Another producer has this SIRET number already. Check it, or contact us."),
+        ],
+        Code::ProducerIncomplete => [
+            ("Dossier incomplet", "Indiquez votre SIRET et votre IBAN avant de poser votre candidature."),
+            ("Details missing", "Give your SIRET and your IBAN before you apply."),
+        ],
+        Code::ApplicationState => [
+            ("Décision impossible", "La candidature n’est pas dans un état qui permet cette décision. Rechargez-la."),
+            ("Decision not possible", "The application is not in a state that allows this decision. Reload it."),
+        ],
+        Code::OutsideTerritory => [
+            ("Hors du territoire", "La commune de résidence n’est pas dans le territoire de ce programme."),
+            ("Outside the territory", "The commune of residence is not in this programme’s territory."),
+        ],
+        Code::AlreadyEnrolled => [
+            ("Déjà inscrit", "Ce ménage est déjà inscrit à ce programme. Reprenez l’inscription existante."),
+            ("Already enrolled", "This household is enrolled in this programme already. Use that enrolment."),
+        ],
+        Code::ProgrammeEndsFirst => [
+            (
+                "Programme trop court",
+                "Le programme se termine avant la première période. Choisissez une date plus tôt.",
+            ),
+            ("Programme ends first", "The programme ends before the first period does. Choose an earlier day."),
+        ],
+        Code::StartInPast => [
+            ("Date passée", "Une inscription ne commence pas dans le passé. Choisissez aujourd’hui ou plus tard."),
+            ("Day in the past", "An enrolment does not start in the past. Choose today or later."),
+        ],
+        Code::EnrolmentState => [
+            ("Inscription dans un autre état", "L’état de l’inscription ne permet pas cette opération. Rechargez-la."),
+            ("Enrolment in another state", "The enrolment’s state does not allow this operation. Reload it."),
+        ],
+        Code::VoucherExists => [
+            ("Chèque déjà remis", "Cette inscription a déjà un chèque. S’il est perdu ou abîmé, remplacez-le."),
+            ("Voucher already made", "This enrolment has a voucher already. If it is lost or damaged, replace it."),
+        ],
+        Code::VoucherState => [
+            ("Chèque dans un autre état", "L’état du chèque ne permet pas cette opération. Rechargez-le."),
+            ("Voucher in another state", "The voucher’s state does not allow this operation. Reload it."),
+        ],
+        Code::UnknownVoucher => [
+            ("Chèque non reconnu", "Scannez à nouveau, ou tapez le code imprimé sous le QR."),
+            ("Voucher not recognised", "Scan it again, or type the code printed below the QR."),
+        ],
+        Code::VoucherBlocked => [
+            ("Chèque en pause", "Ce chèque ne peut pas servir aujourd’hui. La structure qui l’a remis peut aider."),
+            ("Voucher on hold", "This voucher cannot be used today. Those who handed it over can help."),
+        ],
+        Code::VoucherReplaced => [
+            ("Chèque remplacé", "Un nouveau chèque a pris la suite de celui-ci. Demandez si la personne l’a sur elle."),
+            ("Voucher replaced", "A new voucher has taken over from this one. Ask whether the person has it here."),
+        ],
+        Code::VoucherSuspended => [
+            ("Chèque en pause", "Ce chèque ne peut pas servir pour le moment. La structure qui l’a remis peut aider."),
+            ("Voucher on hold", "This voucher cannot be used for now. Those who handed it over can help."),
+        ],
+        Code::VoucherExpired => [
+            (
+                "Chèque arrivé à son terme",
+                "La période de ce chèque est finie. La structure qui l’a remis peut renseigner.",
+            ),
+            ("Voucher past its period", "This voucher’s period is over. Those who handed it over can tell more."),
+        ],
+        Code::NotStarted => [
+            ("Chèque pas encore valable", "Ce chèque ne sert pas encore : sa date de début n’est pas arrivée."),
+            ("Voucher not valid yet", "This voucher cannot be used yet: its first day has not come."),
+        ],
+        Code::InsufficientBalance => [
+            (
+                "Montant trop élevé",
+                "Le chèque ne couvre pas tout ce montant. Proposez une part en chèque, le reste autrement.",
+            ),
+            (
+                "Amount too high",
+                "The voucher does not cover this whole amount. Offer to pay part with it, the rest otherwise.",
+            ),
+        ],
+        Code::ProducerNotApproved => [
+            (
+                "Pas encore de chèques ici",
+                "Vous n’êtes pas encore agréé pour ce programme. Demandez l’agrément à son porteur.",
+            ),
+            ("No vouchers here yet", "You are not approved for this programme yet. Ask its manager for approval."),
+        ],
+        Code::ProducerSuspended => [
+            ("Agrément suspendu", "Votre agrément pour ce programme est suspendu. Contactez le porteur du programme."),
+            ("Approval suspended", "Your approval for this programme is suspended. Contact its manager."),
+        ],
+        Code::StallClosed => [
+            ("Point de vente fermé", "Ce point de vente est fermé dans le service. Choisissez-en un autre."),
+            ("Stall closed", "This stall is closed in the service. Choose another one."),
+        ],
+        Code::AlreadyRedeemedByYou => [
+            (
+                "Achat déjà encaissé",
+                "Vous venez d’encaisser ce montant avec ce chèque. S’il s’agit d’un autre achat, confirmez-le.",
+            ),
+            (
+                "Purchase already taken",
+                "You have just taken this amount with this voucher. If it is another purchase, confirm it.",
+            ),
+        ],
+        Code::VoidWindowOver => [
+            ("Annulation trop tardive", "Le délai d’annulation est passé. Contactez le porteur du programme."),
+            ("Too late to void", "The time to void this is over. Contact the programme’s manager."),
+        ],
+    }
+}

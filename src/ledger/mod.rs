@@ -1,0 +1,219 @@
+//! Accounts and transfers: where every cent of every agreement is, and how it came there.
+//!
+//! A balance is what was credited less what was debited. Money moves from the funder's account (which goes below zero by
+//! what was granted) to `available`, is `committed` to a household's periods, becomes an `allowance` when a period opens,
+//! and a producer's `payable` when it is spent. A transfer is never changed or deleted; the database itself refuses.
+
+mod store;
+mod verify;
+
+use std::collections::BTreeMap;
+
+use crate::db::Conn;
+use crate::kit::error::Result;
+use crate::kit::id::{AccountId, AgreementId, OrganisationId, PartId, ReferenceId, TransferId};
+use crate::kit::keys::{Digest32, sha256};
+use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+
+pub use store::{Balance, Transfer};
+pub use verify::{Finding, verify};
+
+crate::text_enum! {
+    pub enum AccountKind {
+        /// The outside: what the funder has granted, below zero.
+        Funder = "funder",
+        Available = "available",
+        Committed = "committed",
+        /// One part of one allowance.
+        Allowance = "allowance",
+        /// What one producer is owed.
+        Payable = "payable",
+    }
+}
+
+crate::text_enum! {
+    pub enum TransferCode {
+        /// funder → available
+        Grant = "grant",
+        /// available → committed
+        Commit = "commit",
+        /// committed → available
+        Release = "release",
+        /// committed → allowance
+        Issue = "issue",
+        /// allowance → payable
+        Redeem = "redeem",
+        /// payable → allowance
+        Void = "void",
+        /// allowance → available
+        Return = "return",
+    }
+}
+
+/// A transfer to be made.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub debit: AccountId,
+    pub credit: AccountId,
+    pub agreement: AgreementId,
+    pub amount: Cents,
+    pub code: TransferCode,
+    pub reference: ReferenceId,
+    /// The transfer that this one undoes.
+    pub reverses: Option<TransferId>,
+    pub occurred_at: Instant,
+}
+
+/// Writes all entries, or none.
+///
+/// Accounts are locked in the order of their ids, so that two postings never wait for each other. An account that
+/// would be overdrawn fails the whole transaction: deciding beforehand is the caller's part, this is the guard.
+pub fn post(conn: &mut Conn, now: Instant, entries: &[Entry]) -> Result<()> {
+    let mut changes = BTreeMap::<AccountId, Cents>::new();
+    for entry in entries {
+        *changes.entry(entry.debit).or_default() -= entry.amount;
+        *changes.entry(entry.credit).or_default() += entry.amount;
+    }
+    for (account, change) in changes {
+        store::move_balance(conn, account, change)?;
+    }
+    for entry in entries {
+        store::insert_transfer(conn, Transfer::record(entry, now))?;
+    }
+    Ok(())
+}
+
+impl Transfer {
+    fn record(entry: &Entry, now: Instant) -> Self {
+        let mut transfer = Transfer {
+            id: TransferId::new(now),
+            debit_account: entry.debit,
+            credit_account: entry.credit,
+            agreement_id: entry.agreement,
+            amount_cents: entry.amount,
+            code: entry.code,
+            reference: entry.reference,
+            reverses: entry.reverses,
+            occurred_at: entry.occurred_at,
+            recorded_at: now,
+            digest: Vec::new(),
+        };
+        transfer.digest = transfer.seal().to_vec();
+        transfer
+    }
+
+    /// SHA-256 over every other column, so that a row changed behind the program's back is found and named.
+    fn seal(&self) -> Digest32 {
+        let mut bytes = Vec::with_capacity(128);
+        for id in
+            [self.id.cast(), self.debit_account, self.credit_account, self.agreement_id.cast(), self.reference.cast()]
+        {
+            bytes.extend_from_slice(id.as_bytes());
+        }
+        bytes.extend_from_slice(self.reverses.map_or([0; 16], |id| *id.as_bytes()).as_slice());
+        for number in [self.amount_cents.0, self.occurred_at.as_microsecond(), self.recorded_at.as_microsecond()] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(self.code.as_str().as_bytes());
+        sha256(&bytes)
+    }
+}
+
+/// The three accounts that every agreement has.
+#[derive(Clone, Copy, Debug)]
+pub struct AgreementAccounts {
+    pub funder: AccountId,
+    pub available: AccountId,
+    pub committed: AccountId,
+}
+
+pub fn open_agreement(conn: &mut Conn, now: Instant, agreement: AgreementId) -> Result<AgreementAccounts> {
+    let mut open = |kind| {
+        let id = AccountId::new(now);
+        store::insert_account(conn, id, agreement, kind, None).map(|()| id)
+    };
+    Ok(AgreementAccounts {
+        funder: open(AccountKind::Funder)?,
+        available: open(AccountKind::Available)?,
+        committed: open(AccountKind::Committed)?,
+    })
+}
+
+/// Opens the account of an allowance's part, under the part's own id.
+pub fn open_part(conn: &mut Conn, part: PartId, agreement: AgreementId) -> Result<AccountId> {
+    store::insert_account(conn, part.cast(), agreement, AccountKind::Allowance, None)?;
+    Ok(part.cast())
+}
+
+/// What is owed to a producer under an agreement; the account opens with the first sale.
+pub fn payable(conn: &mut Conn, now: Instant, agreement: AgreementId, producer: OrganisationId) -> Result<AccountId> {
+    if let Some(id) = store::payable(conn, agreement, producer)? {
+        return Ok(id);
+    }
+    store::insert_payable(conn, AccountId::new(now), agreement, producer)?;
+    store::payable(conn, agreement, producer)?
+        .ok_or_else(|| crate::kit::error::Error::internal("a payable account vanished while it was opened"))
+}
+
+/// The accounts of each of some agreements, with what `available` holds.
+pub fn agreement_accounts(
+    conn: &mut Conn,
+    agreements: &[AgreementId],
+) -> Result<BTreeMap<AgreementId, (AgreementAccounts, Cents)>> {
+    store::agreement_accounts(conn, agreements)
+}
+
+pub fn balances(conn: &mut Conn, accounts: &[AccountId]) -> Result<BTreeMap<AccountId, Cents>> {
+    store::balances(conn, accounts)
+}
+
+/// The transfers that something caused, oldest first.
+pub fn transfers_of(conn: &mut Conn, reference: ReferenceId) -> Result<Vec<Transfer>> {
+    store::transfers_of(conn, &[reference])
+}
+
+pub fn transfers_of_all(conn: &mut Conn, references: &[ReferenceId]) -> Result<Vec<Transfer>> {
+    store::transfers_of(conn, references)
+}
+
+/// What each kind of transfer has moved for an agreement, recorded in `from..until` (either end may be open).
+pub fn totals(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    from: Option<Instant>,
+    until: Option<Instant>,
+) -> Result<Totals> {
+    store::totals(conn, agreement, from, until).map(Totals)
+}
+
+/// When an agreement's first transfer of a code was recorded.
+pub fn first(conn: &mut Conn, agreement: AgreementId, code: TransferCode) -> Result<Option<Instant>> {
+    store::first(conn, agreement, code)
+}
+
+/// How many transfers of some codes there are.
+pub fn count(conn: &mut Conn, codes: &[TransferCode]) -> Result<i64> {
+    store::count(conn, codes)
+}
+
+/// Sums of transfers by code.
+#[derive(Clone, Debug, Default)]
+pub struct Totals(BTreeMap<TransferCode, Cents>);
+
+impl Totals {
+    pub fn of(&self, code: TransferCode) -> Cents {
+        self.0.get(&code).copied().unwrap_or_default()
+    }
+}
+
+/// An agreement's transfers of some codes in `from..until`, in order of recording.
+pub fn journal(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    codes: &[TransferCode],
+    from: Instant,
+    until: Instant,
+) -> Result<Vec<Transfer>> {
+    store::journal(conn, agreement, codes, from, until)
+}

@@ -1,0 +1,208 @@
+//! The ledger's SQL.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+
+use super::{AccountKind, AgreementAccounts, TransferCode};
+use crate::db::schema::{accounts, transfers};
+use crate::db::{Conn, SumCents, Upsert};
+use crate::kit::error::{Error, Result};
+use crate::kit::id::{AccountId, AgreementId, OrganisationId, ReferenceId, TransferId};
+use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+
+/// One immutable line of the journal.
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = transfers, treat_none_as_default_value = false)]
+pub struct Transfer {
+    pub id: TransferId,
+    pub debit_account: AccountId,
+    pub credit_account: AccountId,
+    pub agreement_id: AgreementId,
+    pub amount_cents: Cents,
+    pub code: TransferCode,
+    pub reference: ReferenceId,
+    pub reverses: Option<TransferId>,
+    pub occurred_at: Instant,
+    pub recorded_at: Instant,
+    pub digest: Vec<u8>,
+}
+
+/// An account with the balance that the database keeps beside the journal.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = accounts)]
+pub struct Balance {
+    pub id: AccountId,
+    pub agreement_id: AgreementId,
+    pub kind: AccountKind,
+    pub balance_cents: Cents,
+}
+
+pub fn insert_account(
+    conn: &mut Conn,
+    id: AccountId,
+    agreement: AgreementId,
+    kind: AccountKind,
+    producer: Option<OrganisationId>,
+) -> Result<()> {
+    diesel::insert_into(accounts::table)
+        .values((
+            accounts::id.eq(id),
+            accounts::agreement_id.eq(agreement),
+            accounts::kind.eq(kind),
+            accounts::producer_id.eq(producer),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Two sales may open the same payable at once: the second finds the first's.
+pub fn insert_payable(conn: &mut Conn, id: AccountId, agreement: AgreementId, producer: OrganisationId) -> Result<()> {
+    let insert = diesel::insert_into(accounts::table)
+        .values((
+            accounts::id.eq(id),
+            accounts::agreement_id.eq(agreement),
+            accounts::kind.eq(AccountKind::Payable),
+            accounts::producer_id.eq(producer),
+        ))
+        .on_conflict_do_nothing();
+    Upsert(insert).execute(conn)?;
+    Ok(())
+}
+
+pub fn payable(conn: &mut Conn, agreement: AgreementId, producer: OrganisationId) -> Result<Option<AccountId>> {
+    Ok(accounts::table
+        .filter(accounts::agreement_id.eq(agreement))
+        .filter(accounts::producer_id.eq(producer))
+        .filter(accounts::kind.eq(AccountKind::Payable))
+        .select(accounts::id)
+        .first(conn)
+        .optional()?)
+}
+
+/// One guarded statement: the check and the change cannot be parted.
+pub fn move_balance(conn: &mut Conn, account: AccountId, change: Cents) -> Result<()> {
+    let moved = diesel::update(accounts::table)
+        .filter(accounts::id.eq(account))
+        .filter(accounts::kind.eq(AccountKind::Funder).or(accounts::balance_cents.ge(-change)))
+        .set(accounts::balance_cents.eq(accounts::balance_cents + change.0))
+        .execute(conn)?;
+    match moved {
+        1 => Ok(()),
+        _ => Err(Error::Internal(format!("account {account} is missing or would be overdrawn by {change}"))),
+    }
+}
+
+pub fn insert_transfer(conn: &mut Conn, transfer: Transfer) -> Result<()> {
+    diesel::insert_into(transfers::table).values(&transfer).execute(conn)?;
+    Ok(())
+}
+
+pub fn agreement_accounts(
+    conn: &mut Conn,
+    agreements: &[AgreementId],
+) -> Result<BTreeMap<AgreementId, (AgreementAccounts, Cents)>> {
+    let rows: Vec<Balance> = accounts::table
+        .filter(accounts::agreement_id.eq_any(agreements))
+        .filter(accounts::kind.eq_any([AccountKind::Funder, AccountKind::Available, AccountKind::Committed]))
+        .select(Balance::as_select())
+        .load(conn)?;
+    let find = |agreement: AgreementId, kind: AccountKind| {
+        rows.iter()
+            .find(|row| row.agreement_id == agreement && row.kind == kind)
+            .ok_or_else(|| Error::Internal(format!("agreement {agreement} has no {kind} account")))
+    };
+    let mut found = BTreeMap::new();
+    for &agreement in agreements {
+        let available = find(agreement, AccountKind::Available)?;
+        let accounts = AgreementAccounts {
+            funder: find(agreement, AccountKind::Funder)?.id,
+            available: available.id,
+            committed: find(agreement, AccountKind::Committed)?.id,
+        };
+        found.insert(agreement, (accounts, available.balance_cents));
+    }
+    Ok(found)
+}
+
+pub fn balances(conn: &mut Conn, ids: &[AccountId]) -> Result<BTreeMap<AccountId, Cents>> {
+    let rows = accounts::table.filter(accounts::id.eq_any(ids)).select((accounts::id, accounts::balance_cents));
+    Ok(rows.load(conn)?.into_iter().collect())
+}
+
+pub fn transfers_of(conn: &mut Conn, references: &[ReferenceId]) -> Result<Vec<Transfer>> {
+    Ok(transfers::table
+        .filter(transfers::reference.eq_any(references))
+        .order((transfers::recorded_at, transfers::id))
+        .select(Transfer::as_select())
+        .load(conn)?)
+}
+
+pub fn totals(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    from: Option<Instant>,
+    until: Option<Instant>,
+) -> Result<BTreeMap<TransferCode, Cents>> {
+    let mut query = transfers::table
+        .filter(transfers::agreement_id.eq(agreement))
+        .group_by(transfers::code)
+        .select((transfers::code, SumCents(transfers::amount_cents)))
+        .into_boxed();
+    if let Some(from) = from {
+        query = query.filter(transfers::recorded_at.ge(from));
+    }
+    if let Some(until) = until {
+        query = query.filter(transfers::recorded_at.lt(until));
+    }
+    Ok(query.load(conn)?.into_iter().collect())
+}
+
+pub fn first(conn: &mut Conn, agreement: AgreementId, code: TransferCode) -> Result<Option<Instant>> {
+    Ok(transfers::table
+        .filter(transfers::agreement_id.eq(agreement))
+        .filter(transfers::code.eq(code))
+        .order(transfers::recorded_at)
+        .select(transfers::recorded_at)
+        .first(conn)
+        .optional()?)
+}
+
+pub fn count(conn: &mut Conn, codes: &[TransferCode]) -> Result<i64> {
+    Ok(transfers::table.filter(transfers::code.eq_any(codes)).count().get_result(conn)?)
+}
+
+pub fn journal(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    codes: &[TransferCode],
+    from: Instant,
+    until: Instant,
+) -> Result<Vec<Transfer>> {
+    Ok(transfers::table
+        .filter(transfers::agreement_id.eq(agreement))
+        .filter(transfers::code.eq_any(codes))
+        .filter(transfers::recorded_at.ge(from))
+        .filter(transfers::recorded_at.lt(until))
+        .order((transfers::recorded_at, transfers::id))
+        .select(Transfer::as_select())
+        .load(conn)?)
+}
+
+/// A page of the whole journal, for verification.
+pub fn transfers_after(conn: &mut Conn, after: Option<TransferId>, limit: i64) -> Result<Vec<Transfer>> {
+    let mut query = transfers::table.order(transfers::id).limit(limit).select(Transfer::as_select()).into_boxed();
+    if let Some(after) = after {
+        query = query.filter(transfers::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}
+
+pub fn accounts_after(conn: &mut Conn, after: Option<AccountId>, limit: i64) -> Result<Vec<Balance>> {
+    let mut query = accounts::table.order(accounts::id).limit(limit).select(Balance::as_select()).into_boxed();
+    if let Some(after) = after {
+        query = query.filter(accounts::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}

@@ -1,0 +1,78 @@
+//! What a report reads across the house; it writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use diesel::prelude::*;
+
+use crate::db::schema::{accounts, enrolments, organisations, producers, redemptions};
+use crate::db::{Conn, SumCents};
+use crate::kit::error::Result;
+use crate::kit::id::{AgreementId, EnrolmentId, OrganisationId, ProgrammeId, RedemptionId};
+use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+use crate::ledger::AccountKind;
+
+/// Ids in one statement: below what either database takes.
+const CHUNK: usize = 1_000;
+
+#[derive(Clone, Debug)]
+pub struct Purchase {
+    pub enrolment: EnrolmentId,
+    pub producer: OrganisationId,
+    pub commune: String,
+    pub covered: Cents,
+}
+
+pub fn purchases(conn: &mut Conn, ids: &BTreeSet<RedemptionId>) -> Result<BTreeMap<RedemptionId, Purchase>> {
+    let ids: Vec<RedemptionId> = ids.iter().copied().collect();
+    let mut found = BTreeMap::new();
+    for ids in ids.chunks(CHUNK) {
+        let rows: Vec<(RedemptionId, EnrolmentId, OrganisationId, String, Cents)> = redemptions::table
+            .inner_join(enrolments::table.on(enrolments::id.eq(redemptions::enrolment_id)))
+            .filter(redemptions::id.eq_any(ids))
+            .select((
+                redemptions::id,
+                redemptions::enrolment_id,
+                redemptions::producer_id,
+                enrolments::commune_code,
+                redemptions::covered_cents,
+            ))
+            .load(conn)?;
+        let purchase =
+            |(id, enrolment, producer, commune, covered)| (id, Purchase { enrolment, producer, commune, covered });
+        found.extend(rows.into_iter().map(purchase));
+    }
+    Ok(found)
+}
+
+/// Name and SIRET of some producers.
+pub fn producers(
+    conn: &mut Conn,
+    ids: &BTreeSet<OrganisationId>,
+) -> Result<BTreeMap<OrganisationId, (String, String)>> {
+    let rows: Vec<(OrganisationId, String, String)> = producers::table
+        .inner_join(organisations::table)
+        .filter(producers::id.eq_any(ids.iter().copied().collect::<Vec<_>>()))
+        .select((producers::id, organisations::name, producers::siret))
+        .load(conn)?;
+    Ok(rows.into_iter().map(|(id, name, siret)| (id, (name, siret))).collect())
+}
+
+/// How many households of each commune a programme had taken in before an instant.
+pub fn households(conn: &mut Conn, programme: ProgrammeId, before: Instant) -> Result<BTreeMap<String, i64>> {
+    let counts = enrolments::table
+        .filter(enrolments::programme_id.eq(programme))
+        .filter(enrolments::activated_at.lt(before))
+        .group_by(enrolments::commune_code)
+        .select((enrolments::commune_code, diesel::dsl::count(enrolments::household_id).aggregate_distinct()));
+    Ok(counts.load(conn)?.into_iter().collect())
+}
+
+/// What an agreement's accounts hold, by kind.
+pub fn held(conn: &mut Conn, agreement: AgreementId) -> Result<BTreeMap<AccountKind, Cents>> {
+    let sums = accounts::table
+        .filter(accounts::agreement_id.eq(agreement))
+        .group_by(accounts::kind)
+        .select((accounts::kind, SumCents(accounts::balance_cents)));
+    Ok(sums.load(conn)?.into_iter().collect())
+}

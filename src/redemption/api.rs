@@ -1,0 +1,199 @@
+//! The till over HTTP: may I, redeem, void, and one's own list.
+
+use actix_web::{HttpRequest, web};
+use serde::{Deserialize, Serialize};
+
+use super::{Basket, Category, Filter, NewRedemption, Purchase};
+use crate::http::extract::{Json, List, PathId, Query, page};
+use crate::http::idempotency::{IdempotencyKey, once};
+use crate::http::permission::MayRedeem;
+use crate::http::problem::{self, Answer, Language};
+use crate::http::{State, ok};
+use crate::kit::error::{Code, Error, Result};
+use crate::kit::id::{RedemptionId, StallId, kind};
+use crate::kit::money::Cents;
+use crate::kit::text::Line as Text;
+use crate::kit::time::{Day, Instant, Zone};
+use crate::voucher::Presented;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRequest {
+    voucher: Text<400>,
+    stall_id: StallId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedemptionRequest {
+    voucher: Text<400>,
+    stall_id: StallId,
+    basket: Cents,
+    #[serde(default)]
+    lines: Vec<LineJson>,
+    partial: bool,
+    #[serde(default)]
+    another_purchase: bool,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LineJson {
+    category: Category,
+    amount: Cents,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VoidRequest {
+    reason: Option<Text<200>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedemptionsQuery {
+    stall_id: Option<StallId>,
+    from: Option<Day>,
+    to: Option<Day>,
+    cursor: Option<String>,
+    limit: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct CheckAnswer {
+    accepted: bool,
+    code: Option<Code>,
+    detail: Option<&'static str>,
+    spendable: Option<Cents>,
+}
+
+#[derive(Serialize)]
+struct RedemptionAnswer {
+    id: RedemptionId,
+    stall_id: StallId,
+    basket: Cents,
+    covered: Cents,
+    to_collect: Cents,
+    lines: Vec<LineJson>,
+    at: Instant,
+    void_until: Instant,
+    voided: Option<VoidAnswer>,
+}
+
+#[derive(Serialize)]
+struct VoidAnswer {
+    at: Instant,
+    reason: Option<String>,
+}
+
+impl From<Purchase> for RedemptionAnswer {
+    fn from(Purchase { redemption, lines, void }: Purchase) -> Self {
+        RedemptionAnswer {
+            id: redemption.id,
+            stall_id: redemption.stall_id,
+            basket: redemption.basket_cents,
+            covered: redemption.covered_cents,
+            to_collect: redemption.basket_cents - redemption.covered_cents,
+            lines: lines.iter().map(|l| LineJson { category: l.category, amount: l.amount_cents }).collect(),
+            at: redemption.recorded_at,
+            void_until: redemption.void_until,
+            voided: void.map(|void| VoidAnswer { at: void.recorded_at, reason: void.reason }),
+        }
+    }
+}
+
+impl RedemptionRequest {
+    fn check(&self) -> Result<()> {
+        if !self.basket.is_positive() {
+            return Err(Error::invalid("basket", "must be more than 0.00"));
+        }
+        if self.lines.len() > 20 {
+            return Err(Error::invalid("lines", "must be at most 20"));
+        }
+        if self.lines.iter().any(|line| !line.amount.is_positive()) {
+            return Err(Error::invalid("lines", "must each be more than 0.00"));
+        }
+        if !self.lines.is_empty() && self.lines.iter().map(|line| line.amount).sum::<Cents>() != self.basket {
+            return Err(Error::invalid("lines", "must add up to the basket"));
+        }
+        Ok(())
+    }
+}
+
+pub async fn check_voucher(
+    state: web::Data<State>,
+    permit: MayRedeem,
+    body: Json<CheckRequest>,
+    request: HttpRequest,
+) -> Answer {
+    let CheckRequest { voucher, stall_id } = body.value;
+    let check = state
+        .run(move |state| {
+            let now = state.db.now();
+            match Presented::read(voucher.as_str(), &state.keys) {
+                Ok(presented) => state.db.read(|conn| super::check(conn, now, &permit.actor, &presented, stall_id)),
+                // the stall must still be one's own: a stranger is not told what a card is
+                Err(refusal) => state.db.read(|conn| {
+                    crate::producer::stall(conn, &permit.actor, stall_id)?;
+                    Ok(super::Check { refusal: Some(refusal.code()), spendable: None })
+                }),
+            }
+        })
+        .await?;
+    let language = Language::of(&request);
+    Ok(ok(&CheckAnswer {
+        accepted: check.refusal.is_none(),
+        code: check.refusal,
+        detail: check.refusal.map(|code| problem::text(code, language).1),
+        spendable: check.spendable,
+    }))
+}
+
+pub async fn redeem(
+    state: web::Data<State>,
+    permit: MayRedeem,
+    key: IdempotencyKey,
+    body: Json<RedemptionRequest>,
+) -> Answer {
+    body.value.check()?;
+    let RedemptionRequest { voucher, stall_id, basket, lines, partial, another_purchase } = body.value;
+    let new = NewRedemption {
+        voucher: Presented::read(voucher.as_str(), &state.keys)?,
+        stall: stall_id,
+        basket: Basket { total: basket, partial, another_purchase },
+        lines: lines.iter().map(|line| (line.category, line.amount)).collect(),
+    };
+    let actor = permit.actor.clone();
+    once(&state, &permit.actor, key, body.digest, move |conn, now| {
+        super::redeem(conn, now, &actor, &new).map(RedemptionAnswer::from)
+    })
+    .await
+}
+
+pub async fn void_redemption(
+    state: web::Data<State>,
+    permit: MayRedeem,
+    id: PathId<kind::Redemption>,
+    body: Option<Json<VoidRequest>>,
+) -> Answer {
+    let reason = body.map(|body| body.value).unwrap_or_default().reason;
+    let voided = state.write(move |conn, now| super::void(conn, now, &permit.actor, id.0, reason.clone())).await?;
+    Ok(ok(&RedemptionAnswer::from(voided)))
+}
+
+pub async fn list_redemptions(state: web::Data<State>, permit: MayRedeem, query: Query<RedemptionsQuery>) -> Answer {
+    let RedemptionsQuery { stall_id, from, to, cursor, limit } = query.0;
+    // a producer sells in several programmes: its own list goes by the days of its own country
+    let zone: Zone = "Europe/Paris".parse().map_err(Error::internal)?;
+    let filter =
+        Filter { stall: stall_id, from: from.map(|day| zone.start_of(day)), until: to.map(|day| zone.end_of(day)) };
+    let page = page(&cursor, &limit)?;
+    let purchases = state.read(move |conn| super::list(conn, &permit.actor, &filter, &page)).await?;
+    let (purchases, next) = page.cut(purchases, |purchase| purchase.redemption.id);
+    Ok(ok(&List::new(purchases.into_iter().map(RedemptionAnswer::from), next)))
+}
+
+pub async fn get_redemption(state: web::Data<State>, permit: MayRedeem, id: PathId<kind::Redemption>) -> Answer {
+    let purchase = state.read(move |conn| super::own(conn, &permit.actor, id.0)).await?;
+    Ok(ok(&RedemptionAnswer::from(purchase)))
+}

@@ -1,0 +1,211 @@
+//! One purchase: the stall sends the basket, the server says what is covered and what is left to collect.
+
+pub mod api;
+mod decide;
+mod store;
+mod verify;
+
+use crate::access::Actor;
+use crate::allowance::{self, Draw};
+use crate::db::{Conn, Page};
+use crate::enrolment;
+use crate::kit::error::{Code, Error, Result};
+use crate::kit::id::{EnrolmentId, RedemptionId, StallId};
+use crate::kit::money::Cents;
+use crate::kit::text::Line as Text;
+use crate::kit::time::Instant;
+use crate::ledger::{self, Entry, TransferCode};
+use crate::producer;
+use crate::programme::{self, Programme};
+use crate::voucher::{self, Presented, Voucher};
+
+pub use decide::{Basket, Situation, decide};
+pub use store::{Filter, Line, Redemption, Void};
+pub use verify::verify;
+
+crate::text_enum! {
+    /// What was bought, by kind.
+    pub enum Category {
+        FruitVegetables = "fruit_vegetables",
+        Pulses = "pulses",
+        CerealsBread = "cereals_bread",
+        Dairy = "dairy",
+        Eggs = "eggs",
+        Meat = "meat",
+        Fish = "fish",
+        OtherFood = "other_food",
+    }
+}
+
+/// The same basket on the same voucher at the same stall within this time is taken for a second tap.
+const SECOND_TAP_SECONDS: i64 = 120;
+
+#[derive(Clone, Debug)]
+pub struct NewRedemption {
+    pub voucher: Presented,
+    pub stall: StallId,
+    pub basket: Basket,
+    pub lines: Vec<(Category, Cents)>,
+}
+
+/// A purchase with its lines and, if it was undone, how.
+#[derive(Clone, Debug)]
+pub struct Purchase {
+    pub redemption: Redemption,
+    pub lines: Vec<Line>,
+    pub void: Option<Void>,
+}
+
+/// What a stall is told before it names an amount.
+#[derive(Clone, Debug)]
+pub struct Check {
+    pub refusal: Option<Code>,
+    /// What may still be spent, where the programme shows it.
+    pub spendable: Option<Cents>,
+}
+
+/// May I, and why not. Writes nothing.
+pub fn check(conn: &mut Conn, now: Instant, actor: &Actor, presented: &Presented, stall: StallId) -> Result<Check> {
+    let stall = producer::stall(conn, actor, stall)?;
+    let known = match voucher::find(conn, presented) {
+        Ok(voucher) => voucher,
+        Err(Error::Refused(code @ Code::UnknownVoucher)) => return Ok(Check { refusal: Some(code), spendable: None }),
+        Err(other) => return Err(other),
+    };
+    let (_, situation) = situation(conn, now, actor, &known, &stall, None)?;
+    let refusal = situation.refusal();
+    let shown = situation.show_balance && refusal.is_none();
+    Ok(Check { refusal, spendable: shown.then(|| situation.purse.spendable()) })
+}
+
+/// Redeems a voucher: allowance → producer payable, one transfer for each part that pays.
+pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) -> Result<Purchase> {
+    let stall = producer::stall(conn, actor, new.stall)?;
+    let enrolment = voucher::find(conn, &new.voucher)?.enrolment_id;
+    allowance::lock(conn, enrolment)?;
+    // read again: a card may have been blocked or replaced while we waited for its purse
+    let voucher = voucher::find(conn, &new.voucher)?;
+    let (programme, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
+    let covered = decide(&situation, &new.basket)?;
+
+    allowance::issue(conn, now, &[enrolment])?;
+    let draws = allowance::draw(&situation.purse.parts, programme.funding_rule, covered);
+    let redemption = Redemption {
+        id: RedemptionId::new(now),
+        voucher_id: voucher.id,
+        enrolment_id: enrolment,
+        producer_id: actor.organisation,
+        stall_id: stall.id,
+        person_id: actor.person,
+        basket_cents: new.basket.total,
+        covered_cents: covered,
+        void_until: now.plus_minutes(programme.rules()?.void_window_minutes),
+        occurred_at: now,
+        recorded_at: now,
+    };
+    let lines = store::insert(conn, &redemption, &new.lines)?;
+    let entries: Result<Vec<Entry>> = draws.iter().map(|draw| pay(conn, now, &redemption, draw)).collect();
+    ledger::post(conn, now, &entries?)?;
+    Ok(Purchase { redemption, lines, void: None })
+}
+
+fn pay(conn: &mut Conn, now: Instant, redemption: &Redemption, draw: &Draw) -> Result<Entry> {
+    Ok(Entry {
+        debit: draw.key.part.cast(),
+        credit: ledger::payable(conn, now, draw.key.agreement, redemption.producer_id)?,
+        agreement: draw.key.agreement,
+        amount: draw.amount,
+        code: TransferCode::Redeem,
+        reference: redemption.id.cast(),
+        reverses: None,
+        occurred_at: redemption.occurred_at,
+    })
+}
+
+/// All that a decision at the till depends on.
+fn situation(
+    conn: &mut Conn,
+    now: Instant,
+    actor: &Actor,
+    voucher: &Voucher,
+    stall: &producer::Stall,
+    basket: Option<Cents>,
+) -> Result<(Programme, Situation)> {
+    let enrolment = enrolment::by_id(conn, voucher.enrolment_id)?;
+    let programme = programme::by_id(conn, enrolment.programme_id)?;
+    let second_tap = match basket {
+        Some(basket) => store::is_repeated(conn, voucher.id, stall.id, basket, now.plus_seconds(-SECOND_TAP_SECONDS))?,
+        None => false,
+    };
+    let situation = Situation {
+        stall_open: stall.open,
+        approval: producer::approval(conn, programme.id, actor.organisation)?,
+        voucher: voucher.state,
+        enrolment: enrolment.state,
+        purse: allowance::purse(conn, now, enrolment.id)?,
+        second_tap,
+        show_balance: programme.rules()?.show_balance,
+    };
+    Ok((programme, situation))
+}
+
+/// Undoes one's own redemption inside the window that was fixed when it was made: exactly its transfers, backwards.
+///
+/// A second time changes nothing and gives the first answer.
+pub fn void(
+    conn: &mut Conn,
+    now: Instant,
+    actor: &Actor,
+    id: RedemptionId,
+    reason: Option<Text<200>>,
+) -> Result<Purchase> {
+    let redemption = own(conn, actor, id)?.redemption;
+    allowance::lock(conn, redemption.enrolment_id)?;
+    let purchase = own(conn, actor, id)?;
+    if purchase.void.is_some() {
+        return Ok(purchase);
+    }
+    if now >= redemption.void_until {
+        return Err(Error::Refused(Code::VoidWindowOver));
+    }
+    let void =
+        Void { redemption_id: id, person_id: actor.person, reason: reason.map(Text::into_string), recorded_at: now };
+    store::insert_void(conn, &void)?;
+
+    let payments = ledger::transfers_of(conn, id.cast())?;
+    let back = |paid: &ledger::Transfer| Entry {
+        debit: paid.credit_account,
+        credit: paid.debit_account,
+        agreement: paid.agreement_id,
+        amount: paid.amount_cents,
+        code: TransferCode::Void,
+        reference: id.cast(),
+        reverses: Some(paid.id),
+        occurred_at: now,
+    };
+    ledger::post(conn, now, &payments.iter().map(back).collect::<Vec<_>>())?;
+    let enrolment = enrolment::by_id(conn, redemption.enrolment_id)?;
+    let programme = programme::by_id(conn, enrolment.programme_id)?;
+    for paid in &payments {
+        allowance::restore(conn, now, &programme, paid.debit_account.cast())?;
+    }
+    Ok(Purchase { void: Some(void), ..purchase })
+}
+
+/// A purchase at one of the caller's own stalls.
+pub fn own(conn: &mut Conn, actor: &Actor, id: RedemptionId) -> Result<Purchase> {
+    let found = store::redemption(conn, id)?.filter(|redemption| redemption.producer_id == actor.organisation);
+    let redemption = found.ok_or(Error::Refused(Code::NotFound))?;
+    Ok(store::complete(conn, vec![redemption])?.remove(0))
+}
+
+/// One's own purchases, newest first.
+pub fn list(conn: &mut Conn, actor: &Actor, filter: &Filter, page: &Page<RedemptionId>) -> Result<Vec<Purchase>> {
+    let redemptions = store::list(conn, actor.organisation, filter, page)?;
+    store::complete(conn, redemptions)
+}
+
+/// The redemptions of one enrolment, oldest first.
+pub fn of_enrolment(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Redemption>> {
+    store::of_enrolment(conn, enrolment)
+}

@@ -1,0 +1,147 @@
+//! The SQL of redemptions, their lines, and voids.
+
+use diesel::prelude::*;
+
+use super::{Category, Purchase};
+use crate::db::schema::{redemption_lines, redemptions, voids};
+use crate::db::{Conn, Page};
+use crate::kit::error::Result;
+use crate::kit::id::{EnrolmentId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
+use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = redemptions)]
+pub struct Redemption {
+    pub id: RedemptionId,
+    pub voucher_id: VoucherId,
+    pub enrolment_id: EnrolmentId,
+    pub producer_id: OrganisationId,
+    pub stall_id: StallId,
+    pub person_id: PersonId,
+    pub basket_cents: Cents,
+    pub covered_cents: Cents,
+    /// The first instant at which it can no longer be undone.
+    pub void_until: Instant,
+    pub occurred_at: Instant,
+    pub recorded_at: Instant,
+}
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = redemption_lines)]
+pub struct Line {
+    pub redemption_id: RedemptionId,
+    pub position: i32,
+    pub category: Category,
+    pub amount_cents: Cents,
+}
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = voids, treat_none_as_default_value = false)]
+pub struct Void {
+    pub redemption_id: RedemptionId,
+    pub person_id: PersonId,
+    pub reason: Option<String>,
+    pub recorded_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    pub stall: Option<StallId>,
+    pub from: Option<Instant>,
+    pub until: Option<Instant>,
+}
+
+pub fn insert(conn: &mut Conn, redemption: &Redemption, lines: &[(Category, Cents)]) -> Result<Vec<Line>> {
+    diesel::insert_into(redemptions::table).values(redemption).execute(conn)?;
+    let mut rows = Vec::with_capacity(lines.len());
+    for (position, &(category, amount_cents)) in (1..).zip(lines) {
+        let line = Line { redemption_id: redemption.id, position, category, amount_cents };
+        diesel::insert_into(redemption_lines::table).values(&line).execute(conn)?;
+        rows.push(line);
+    }
+    Ok(rows)
+}
+
+pub fn insert_void(conn: &mut Conn, void: &Void) -> Result<()> {
+    diesel::insert_into(voids::table).values(void).execute(conn)?;
+    Ok(())
+}
+
+pub fn redemption(conn: &mut Conn, id: RedemptionId) -> Result<Option<Redemption>> {
+    Ok(redemptions::table.find(id).select(Redemption::as_select()).first(conn).optional()?)
+}
+
+/// Whether the same basket was redeemed with a voucher at a stall since an instant, and not undone.
+pub fn is_repeated(conn: &mut Conn, voucher: VoucherId, stall: StallId, basket: Cents, since: Instant) -> Result<bool> {
+    let same = redemptions::table
+        .left_join(voids::table)
+        .filter(redemptions::voucher_id.eq(voucher))
+        .filter(redemptions::recorded_at.gt(since))
+        .filter(redemptions::stall_id.eq(stall))
+        .filter(redemptions::basket_cents.eq(basket))
+        .filter(voids::recorded_at.is_null());
+    Ok(diesel::select(diesel::dsl::exists(same)).get_result(conn)?)
+}
+
+pub fn list(
+    conn: &mut Conn,
+    producer: OrganisationId,
+    filter: &Filter,
+    page: &Page<RedemptionId>,
+) -> Result<Vec<Redemption>> {
+    let mut query = redemptions::table
+        .filter(redemptions::producer_id.eq(producer))
+        .order(redemptions::id.desc())
+        .limit(page.fetch())
+        .select(Redemption::as_select())
+        .into_boxed();
+    if let Some(stall) = filter.stall {
+        query = query.filter(redemptions::stall_id.eq(stall));
+    }
+    if let Some(from) = filter.from {
+        query = query.filter(redemptions::recorded_at.ge(from));
+    }
+    if let Some(until) = filter.until {
+        query = query.filter(redemptions::recorded_at.lt(until));
+    }
+    if let Some(after) = page.after {
+        query = query.filter(redemptions::id.lt(after));
+    }
+    Ok(query.load(conn)?)
+}
+
+pub fn of_enrolment(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Redemption>> {
+    Ok(redemptions::table
+        .filter(redemptions::enrolment_id.eq(enrolment))
+        .order((redemptions::recorded_at, redemptions::id))
+        .select(Redemption::as_select())
+        .load(conn)?)
+}
+
+/// Adds their lines and voids to some redemptions.
+pub fn complete(conn: &mut Conn, of: Vec<Redemption>) -> Result<Vec<Purchase>> {
+    let ids: Vec<RedemptionId> = of.iter().map(|redemption| redemption.id).collect();
+    let lines: Vec<Line> = redemption_lines::table
+        .filter(redemption_lines::redemption_id.eq_any(&ids))
+        .order((redemption_lines::redemption_id, redemption_lines::position))
+        .select(Line::as_select())
+        .load(conn)?;
+    let voids: Vec<Void> =
+        voids::table.filter(voids::redemption_id.eq_any(&ids)).select(Void::as_select()).load(conn)?;
+    let complete = |redemption: Redemption| Purchase {
+        lines: lines.iter().filter(|line| line.redemption_id == redemption.id).cloned().collect(),
+        void: voids.iter().find(|void| void.redemption_id == redemption.id).cloned(),
+        redemption,
+    };
+    Ok(of.into_iter().map(complete).collect())
+}
+
+/// A page of all redemptions, for verification.
+pub fn after(conn: &mut Conn, after: Option<RedemptionId>, limit: i64) -> Result<Vec<Redemption>> {
+    let mut query = redemptions::table.order(redemptions::id).limit(limit).select(Redemption::as_select()).into_boxed();
+    if let Some(after) = after {
+        query = query.filter(redemptions::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}

@@ -1,0 +1,81 @@
+//! The service for real use: opens what it needs, serves, and does by itself what is due.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{rt, web};
+
+use crate::config::Config;
+use crate::db::Db;
+use crate::http::State;
+use crate::kit::keys::Keys;
+use crate::kit::time::{Clock, SystemClock};
+use crate::{access, app, schedule};
+
+/// Opens the database, without touching its schema. An embedded one gets its directory.
+pub fn open_database(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, String> {
+    if let Some(path) = config.database.url.strip_prefix("sqlite://")
+        && let Some(directory) = Path::new(path).parent().filter(|directory| !directory.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(directory).map_err(|e| format!("cannot make {}: {e}", directory.display()))?;
+    }
+    Db::open(&config.database(), clock).map_err(|e| e.to_string())
+}
+
+/// Opens everything that a request needs: the schema brought up to date, the keys read or made, and known to the database.
+pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
+    let db = open_database(config, clock)?;
+    db.migrate().map_err(|e| e.to_string())?;
+    let keys = Keys::open(&config.keys.directory, db.now())?;
+    db.write(|conn, now| access::register_keys(conn, now, &keys)).map_err(|e| e.to_string())?;
+    Ok(State {
+        db,
+        keys: Arc::new(keys),
+        access: Arc::new(config.access()),
+        origin: config.server.public_url.trim_end_matches('/').to_owned(),
+    })
+}
+
+/// Serves until it is told to stop, and then finishes what it has accepted.
+pub fn serve(config: &Config) -> Result<(), String> {
+    let state = open(config, Arc::new(SystemClock))?;
+    let listener = listen(config)?;
+    tracing::info!(listen = %config.server.listen, database = state.db.kind(), "serving");
+    run(state, listener, config)
+}
+
+/// Takes the address before anything else is said or done.
+pub fn listen(config: &Config) -> Result<TcpListener, String> {
+    let address = config.server.listen;
+    TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))
+}
+
+pub fn run(state: State, listener: TcpListener, config: &Config) -> Result<(), String> {
+    let (every, settings) = (config.schedule_every(), config.app());
+    rt::System::new().block_on(async move {
+        let scheduler = rt::spawn(look_after(state.db.clone(), every));
+        let server = app::server(state, listener, &settings, true).map_err(|e| format!("cannot serve: {e}"))?;
+        let ended = server.await.map_err(|e| format!("the server failed: {e}"));
+        scheduler.abort();
+        ended
+    })
+}
+
+/// Does what is due, again and again. A failure is logged and tried again at the next turn.
+async fn look_after(db: Db, every: Duration) {
+    let mut turn = rt::time::interval(every);
+    loop {
+        turn.tick().await;
+        let db = db.clone();
+        match web::block(move || schedule::run(&db)).await {
+            Ok(Ok(done)) if done == schedule::Done::default() => {}
+            Ok(Ok(schedule::Done { issued, closed, moved_up, ended })) => {
+                tracing::info!(issued, closed, moved_up, ended, "done what was due");
+            }
+            Ok(Err(error)) => tracing::error!(%error, "what is due could not be done"),
+            Err(_) => tracing::error!("what is due could not be done: the job panicked"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `primeur verify`: every balance and every invariant, recomputed from the journal.
+
+use crate::db::{Conn, Db};
+use crate::kit::error::Result;
+use crate::ledger::Finding;
+use crate::{allowance, enrolment, ledger, programme, reconciliation, redemption};
+
+/// What was looked at, and what is wrong.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// How many rows of each kind were checked.
+    pub checked: Vec<(&'static str, usize)>,
+    pub findings: Vec<Finding>,
+}
+
+type Check = fn(&mut Conn, &mut Vec<Finding>) -> Result<usize>;
+
+/// Checks one single moment of the database.
+pub fn run(db: &Db) -> Result<Verdict> {
+    const CHECKS: [(&str, Check); 6] = [
+        ("transfers", ledger::verify),
+        ("agreements", programme::verify),
+        ("allowances", allowance::verify),
+        ("enrolments", enrolment::verify),
+        ("redemptions", redemption::verify),
+        ("reports", reconciliation::verify),
+    ];
+    db.read(|conn| {
+        let mut findings = Vec::new();
+        let check = |(name, check): (&'static str, Check)| Ok((name, check(conn, &mut findings)?));
+        let checked: Result<Vec<_>> = CHECKS.into_iter().map(check).collect();
+        Ok(Verdict { checked: checked?, findings })
+    })
+}

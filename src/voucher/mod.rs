@@ -1,0 +1,179 @@
+//! The bearer instrument that draws on an enrolment's allowances: a signed QR and a typed code, blocked or replaced at will.
+
+pub mod api;
+pub mod code;
+pub mod qr;
+mod store;
+pub mod token;
+
+use crate::access::Actor;
+use crate::allowance;
+use crate::db::{Conn, Page};
+use crate::enrolment::{self, Enrolment};
+use crate::kit::error::{Code as ErrorCode, Error, Result};
+use crate::kit::id::{EnrolmentId, VoucherId};
+use crate::kit::keys::{Keys, Secret};
+use crate::kit::time::Instant;
+use crate::programme;
+
+pub use code::Code;
+pub use store::Voucher;
+pub use token::Token;
+
+crate::text_enum! {
+    pub enum State {
+        Active = "active",
+        Blocked = "blocked",
+        /// Another card took its place: it never comes back.
+        Replaced = "replaced",
+    }
+}
+
+/// What a stall has read or typed; genuine, but not yet looked up.
+#[derive(Clone, Debug)]
+pub enum Presented {
+    Token(VoucherId),
+    Code { lookup: [u8; 32] },
+}
+
+impl Presented {
+    /// Reads the text of a QR or a typed code. What is neither is an unknown voucher; it is not told why.
+    pub fn read(text: &str, keys: &Keys) -> Result<Self> {
+        // a code has 12 symbols beside its hyphens, a token more than a hundred
+        let unknown = Error::Refused(ErrorCode::UnknownVoucher);
+        if text.len() > 40 {
+            let token = Token::decode(text, &keys.voucher).map_err(|_| unknown)?;
+            return Ok(Presented::Token(token.voucher));
+        }
+        let code: Code = text.parse().map_err(|_| unknown)?;
+        Ok(Presented::Code { lookup: code.lookup(&keys.secret) })
+    }
+}
+
+pub fn find(conn: &mut Conn, presented: &Presented) -> Result<Voucher> {
+    store::presented(conn, presented)?.ok_or(Error::Refused(ErrorCode::UnknownVoucher))
+}
+
+/// Makes the first card of an enrolment.
+pub fn hand_over(
+    conn: &mut Conn,
+    now: Instant,
+    actor: &Actor,
+    secret: &Secret,
+    enrolment: EnrolmentId,
+) -> Result<Voucher> {
+    enrolment::own(conn, actor, enrolment)?;
+    allowance::lock(conn, enrolment)?;
+    let enrolment = enrolment::own(conn, actor, enrolment)?;
+    if !matches!(enrolment.state, enrolment::State::Active | enrolment::State::Suspended) {
+        return Err(Error::Refused(ErrorCode::EnrolmentState));
+    }
+    if store::standing(conn, enrolment.id)?.is_some() {
+        return Err(Error::Refused(ErrorCode::VoucherExists));
+    }
+    make(conn, now, secret, &enrolment, None)
+}
+
+/// Makes a new card and refuses the old one from this moment. What is on it stays: money is the enrolment's, not the card's.
+pub fn replace(conn: &mut Conn, now: Instant, actor: &Actor, secret: &Secret, id: VoucherId) -> Result<Voucher> {
+    let old = taken(conn, actor, id)?;
+    if old.state == State::Replaced {
+        return Err(Error::Refused(ErrorCode::VoucherState));
+    }
+    store::set_state(conn, id, State::Replaced)?;
+    let enrolment = enrolment::own(conn, actor, old.enrolment_id)?;
+    make(conn, now, secret, &enrolment, Some(id))
+}
+
+/// Refuses a card until it is unblocked.
+pub fn block(conn: &mut Conn, actor: &Actor, id: VoucherId) -> Result<Voucher> {
+    change(conn, actor, id, State::Active, State::Blocked)
+}
+
+pub fn unblock(conn: &mut Conn, actor: &Actor, id: VoucherId) -> Result<Voucher> {
+    change(conn, actor, id, State::Blocked, State::Active)
+}
+
+fn change(conn: &mut Conn, actor: &Actor, id: VoucherId, from: State, to: State) -> Result<Voucher> {
+    let voucher = taken(conn, actor, id)?;
+    if voucher.state != from {
+        return Err(Error::Refused(ErrorCode::VoucherState));
+    }
+    store::set_state(conn, id, to)?;
+    Ok(Voucher { state: to, ..voucher })
+}
+
+/// A voucher of the caller's structure, its purse taken: no purchase is under way.
+fn taken(conn: &mut Conn, actor: &Actor, id: VoucherId) -> Result<Voucher> {
+    let enrolment = own(conn, actor, id)?.enrolment_id;
+    allowance::lock(conn, enrolment)?;
+    own(conn, actor, id)
+}
+
+pub fn own(conn: &mut Conn, actor: &Actor, id: VoucherId) -> Result<Voucher> {
+    let found = store::voucher(conn, id)?.filter(|voucher| voucher.organisation_id == actor.organisation);
+    found.ok_or(Error::Refused(ErrorCode::NotFound))
+}
+
+pub fn list(
+    conn: &mut Conn,
+    actor: &Actor,
+    enrolment: Option<EnrolmentId>,
+    page: &Page<VoucherId>,
+) -> Result<Vec<Voucher>> {
+    store::list(conn, actor.organisation, enrolment, page)
+}
+
+fn make(
+    conn: &mut Conn,
+    now: Instant,
+    secret: &Secret,
+    enrolment: &Enrolment,
+    replaces: Option<VoucherId>,
+) -> Result<Voucher> {
+    let zone = programme::by_id(conn, enrolment.programme_id)?.zone()?;
+    // the last day on which something can be spent is the one that ends when the last window closes
+    let closes_at = enrolment.closes_at.ok_or_else(|| Error::internal("an active enrolment has no end"))?;
+    let id = VoucherId::new(now);
+    let mut code_try = 0;
+    let code_digest = loop {
+        let lookup = Code::of(secret, id, code_try).lookup(secret);
+        if !store::code_exists(conn, &lookup)? {
+            break lookup;
+        }
+        code_try += 1;
+    };
+    let voucher = Voucher {
+        id,
+        enrolment_id: enrolment.id,
+        organisation_id: enrolment.organisation_id,
+        state: State::Active,
+        code_digest: code_digest.to_vec(),
+        code_try,
+        valid_from: enrolment.starts_on,
+        valid_to: zone.day_of(closes_at.plus_seconds(-1)),
+        replaces,
+        created_at: now,
+    };
+    store::insert(conn, &voucher)?;
+    Ok(voucher)
+}
+
+impl Voucher {
+    /// The typed code, from the deployment's secret: it is nowhere in the database.
+    pub fn code(&self, secret: &Secret) -> Code {
+        Code::of(secret, self.id, self.code_try)
+    }
+
+    /// The text of its QR, an address at `host`. The same voucher always gives the same text under the same key.
+    pub fn token(&self, keys: &Keys, host: &str) -> String {
+        let token = Token {
+            voucher: self.id,
+            valid_from: self.valid_from,
+            valid_to: self.valid_to,
+            // no programme lets a stall accept without the server yet: a reader must take 0 as never
+            offline_ceiling: crate::kit::money::Cents::ZERO,
+        };
+        token.encode(&keys.voucher, host)
+    }
+}

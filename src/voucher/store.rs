@@ -1,0 +1,86 @@
+//! The SQL of vouchers.
+
+use diesel::prelude::*;
+
+use super::{Presented, State};
+use crate::db::schema::vouchers;
+use crate::db::{Conn, Page};
+use crate::kit::error::Result;
+use crate::kit::id::{EnrolmentId, OrganisationId, VoucherId};
+use crate::kit::time::{Day, Instant};
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = vouchers, treat_none_as_default_value = false)]
+pub struct Voucher {
+    pub id: VoucherId,
+    pub enrolment_id: EnrolmentId,
+    pub organisation_id: OrganisationId,
+    pub state: State,
+    pub code_digest: Vec<u8>,
+    pub code_try: i32,
+    pub valid_from: Day,
+    pub valid_to: Day,
+    pub replaces: Option<VoucherId>,
+    pub created_at: Instant,
+}
+
+pub fn insert(conn: &mut Conn, voucher: &Voucher) -> Result<()> {
+    diesel::insert_into(vouchers::table).values(voucher).execute(conn)?;
+    Ok(())
+}
+
+pub fn voucher(conn: &mut Conn, id: VoucherId) -> Result<Option<Voucher>> {
+    Ok(vouchers::table.find(id).select(Voucher::as_select()).first(conn).optional()?)
+}
+
+pub fn presented(conn: &mut Conn, presented: &Presented) -> Result<Option<Voucher>> {
+    match presented {
+        Presented::Token(id) => voucher(conn, *id),
+        Presented::Code { lookup } => Ok(vouchers::table
+            .filter(vouchers::code_digest.eq(&lookup[..]))
+            .select(Voucher::as_select())
+            .first(conn)
+            .optional()?),
+    }
+}
+
+pub fn code_exists(conn: &mut Conn, lookup: &[u8; 32]) -> Result<bool> {
+    let same = vouchers::table.filter(vouchers::code_digest.eq(&lookup[..]));
+    Ok(diesel::select(diesel::dsl::exists(same)).get_result(conn)?)
+}
+
+/// The voucher of an enrolment that is not replaced.
+pub fn standing(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Option<VoucherId>> {
+    Ok(vouchers::table
+        .filter(vouchers::enrolment_id.eq(enrolment))
+        .filter(vouchers::state.ne(State::Replaced))
+        .select(vouchers::id)
+        .first(conn)
+        .optional()?)
+}
+
+pub fn set_state(conn: &mut Conn, id: VoucherId, state: State) -> Result<()> {
+    diesel::update(vouchers::table.find(id)).set(vouchers::state.eq(state)).execute(conn)?;
+    Ok(())
+}
+
+pub fn list(
+    conn: &mut Conn,
+    organisation: OrganisationId,
+    enrolment: Option<EnrolmentId>,
+    page: &Page<VoucherId>,
+) -> Result<Vec<Voucher>> {
+    let mut query = vouchers::table
+        .filter(vouchers::organisation_id.eq(organisation))
+        .order(vouchers::id)
+        .limit(page.fetch())
+        .select(Voucher::as_select())
+        .into_boxed();
+    if let Some(enrolment) = enrolment {
+        query = query.filter(vouchers::enrolment_id.eq(enrolment));
+    }
+    if let Some(after) = page.after {
+        query = query.filter(vouchers::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}
