@@ -1,1 +1,5 @@
+//! The whole suite, in one binary: the real app over real HTTP, on both databases.
 
+mod support;
+
+mod redemption;

@@ -1,12 +1,12 @@
 //! Households over HTTP: for the structure that keeps them, and nobody else.
 
-use actix_web::{HttpResponse, web};
+use actix_web::web;
 use serde::{Deserialize, Serialize};
 
 use super::{Composition, Identity, Known};
 use crate::http::extract::{Json, List, PathId, Query, page};
 use crate::http::permission::MayEnrol;
-use crate::http::problem::Problem;
+use crate::http::problem::Answer;
 use crate::http::{State, created, no_content, ok};
 use crate::kit::commune::CommuneCode;
 use crate::kit::id::{HouseholdId, kind};
@@ -86,11 +86,7 @@ impl From<Known> for HouseholdAnswer {
     }
 }
 
-pub async fn create(
-    state: web::Data<State>,
-    permit: MayEnrol,
-    body: Json<HouseholdRequest>,
-) -> Result<HttpResponse, Problem> {
+pub async fn create(state: web::Data<State>, permit: MayEnrol, body: Json<HouseholdRequest>) -> Answer {
     let HouseholdRequest { adults, children, commune, identity } = body.value;
     let composition = Composition { adults, children, commune };
     let identity = identity.map(|FirstIdentityRequest { name, contact }| Identity { name, contact });
@@ -100,18 +96,14 @@ pub async fn create(
     Ok(created(&HouseholdAnswer::from(known)))
 }
 
-pub async fn list(state: web::Data<State>, permit: MayEnrol, query: Query<PageQuery>) -> Result<HttpResponse, Problem> {
+pub async fn list(state: web::Data<State>, permit: MayEnrol, query: Query<PageQuery>) -> Answer {
     let page = page::<kind::Household>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::list(conn, &permit.actor, &page)).await?;
     let (rows, next) = page.cut(rows, |(household, _)| household.id);
     Ok(ok(&List::new(rows.into_iter().map(HouseholdAnswer::from), next)))
 }
 
-pub async fn get(
-    state: web::Data<State>,
-    permit: MayEnrol,
-    id: PathId<kind::Household>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
     let known = state.read(move |conn| super::known(conn, &permit.actor, id.0)).await?;
     Ok(ok(&HouseholdAnswer::from(known)))
 }
@@ -121,7 +113,7 @@ pub async fn recompose(
     permit: MayEnrol,
     id: PathId<kind::Household>,
     body: Json<CompositionRequest>,
-) -> Result<HttpResponse, Problem> {
+) -> Answer {
     let CompositionRequest { adults, children, commune } = body.value;
     let composition = Composition { adults, children, commune };
     let known = state.write(move |conn, _| super::recompose(conn, &permit.actor, id.0, &composition)).await?;
@@ -133,18 +125,14 @@ pub async fn identify(
     permit: MayEnrol,
     id: PathId<kind::Household>,
     body: Json<IdentityRequest>,
-) -> Result<HttpResponse, Problem> {
+) -> Answer {
     let IdentityRequest { name, contact } = body.value;
     let identity = Identity { name, contact };
     let known = state.write(move |conn, now| super::identify(conn, now, &permit.actor, id.0, &identity)).await?;
     Ok(ok(&HouseholdAnswer::from(known)))
 }
 
-pub async fn forget(
-    state: web::Data<State>,
-    permit: MayEnrol,
-    id: PathId<kind::Household>,
-) -> Result<HttpResponse, Problem> {
+pub async fn forget(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
     state.write(move |conn, _| super::forget(conn, &permit.actor, id.0)).await?;
     Ok(no_content())
 }

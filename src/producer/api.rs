@@ -1,6 +1,6 @@
 //! Producers, stalls and applications over HTTP.
 
-use actix_web::{HttpResponse, web};
+use actix_web::web;
 use serde::{Deserialize, Serialize};
 
 use super::iban::Iban;
@@ -12,7 +12,7 @@ use crate::http::permission::{
     MayApply, MayDecideApplications, MayManageProducer, MayReadProducer, MayReadProducers, MayReadStalls,
     MayWriteStalls,
 };
-use crate::http::problem::Problem;
+use crate::http::problem::Answer;
 use crate::http::{State, created, ok};
 use crate::kit::commune::Commune;
 use crate::kit::id::{OrganisationId, ProgrammeId, StallId, kind};
@@ -119,52 +119,32 @@ impl From<Application> for ApplicationAnswer {
     }
 }
 
-pub async fn set_profile(
-    state: web::Data<State>,
-    permit: MayManageProducer,
-    body: Json<ProfileRequest>,
-) -> Result<HttpResponse, Problem> {
+pub async fn set_profile(state: web::Data<State>, permit: MayManageProducer, body: Json<ProfileRequest>) -> Answer {
     let ProfileRequest { siret, iban, account_holder } = body.value;
     let profile = Profile { siret, iban, account_holder };
     let producer = state.write(move |conn, now| super::set_profile(conn, now, &permit.actor, &profile)).await?;
     Ok(ok(&ProducerAnswer::from(producer)))
 }
 
-pub async fn list_producers(
-    state: web::Data<State>,
-    permit: MayReadProducers,
-    query: Query<PageQuery>,
-) -> Result<HttpResponse, Problem> {
+pub async fn list_producers(state: web::Data<State>, permit: MayReadProducers, query: Query<PageQuery>) -> Answer {
     let page = page::<kind::Organisation>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::list(conn, &permit.actor, &page)).await?;
     let (rows, next) = page.cut(rows, |producer| producer.id);
     Ok(ok(&List::new(rows.into_iter().map(ProducerAnswer::from), next)))
 }
 
-pub async fn get_producer(
-    state: web::Data<State>,
-    permit: MayReadProducer,
-    id: PathId<kind::Organisation>,
-) -> Result<HttpResponse, Problem> {
+pub async fn get_producer(state: web::Data<State>, permit: MayReadProducer, id: PathId<kind::Organisation>) -> Answer {
     let producer = state.read(move |conn| super::get(conn, &permit.actor, id.0)).await?;
     Ok(ok(&ProducerAnswer::from(producer)))
 }
 
-pub async fn open_stall(
-    state: web::Data<State>,
-    permit: MayWriteStalls,
-    body: Json<StallRequest>,
-) -> Result<HttpResponse, Problem> {
+pub async fn open_stall(state: web::Data<State>, permit: MayWriteStalls, body: Json<StallRequest>) -> Answer {
     let StallRequest { name, commune } = body.value;
     let stall = state.write(move |conn, now| super::open_stall(conn, now, &permit.actor, &name, &commune)).await?;
     Ok(created(&StallAnswer::from(stall)))
 }
 
-pub async fn list_stalls(
-    state: web::Data<State>,
-    permit: MayReadStalls,
-    query: Query<StallsQuery>,
-) -> Result<HttpResponse, Problem> {
+pub async fn list_stalls(state: web::Data<State>, permit: MayReadStalls, query: Query<StallsQuery>) -> Answer {
     let StallsQuery { producer_id, cursor, limit } = query.0;
     let page = page::<kind::Stall>(&cursor, &limit)?;
     let rows = state.read(move |conn| super::stalls(conn, &permit.actor, producer_id, &page)).await?;
@@ -172,29 +152,17 @@ pub async fn list_stalls(
     Ok(ok(&List::new(rows.into_iter().map(StallAnswer::from), next)))
 }
 
-pub async fn close_stall(
-    state: web::Data<State>,
-    permit: MayWriteStalls,
-    id: PathId<kind::Stall>,
-) -> Result<HttpResponse, Problem> {
+pub async fn close_stall(state: web::Data<State>, permit: MayWriteStalls, id: PathId<kind::Stall>) -> Answer {
     let stall = state.write(move |conn, _| super::close_stall(conn, &permit.actor, id.0)).await?;
     Ok(ok(&StallAnswer::from(stall)))
 }
 
-pub async fn apply(
-    state: web::Data<State>,
-    permit: MayApply,
-    id: PathId<kind::Programme>,
-) -> Result<HttpResponse, Problem> {
+pub async fn apply(state: web::Data<State>, permit: MayApply, id: PathId<kind::Programme>) -> Answer {
     let application = state.write(move |conn, now| super::apply(conn, now, &permit.actor, id.0)).await?;
     Ok(ok(&ApplicationAnswer::from(application)))
 }
 
-pub async fn list_own_applications(
-    state: web::Data<State>,
-    permit: MayApply,
-    query: Query<PageQuery>,
-) -> Result<HttpResponse, Problem> {
+pub async fn list_own_applications(state: web::Data<State>, permit: MayApply, query: Query<PageQuery>) -> Answer {
     let page = page::<kind::Programme>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::own_applications(conn, &permit.actor, &page)).await?;
     let (rows, next) = page.cut(rows, |application| application.programme_id);
@@ -206,7 +174,7 @@ pub async fn list_applications(
     permit: MayDecideApplications,
     id: PathId<kind::Programme>,
     query: Query<PageQuery>,
-) -> Result<HttpResponse, Problem> {
+) -> Answer {
     let page = page::<kind::Organisation>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::applications_to(conn, &permit.actor, id.0, &page)).await?;
     let (rows, next) = page.cut(rows, |application| application.producer_id);
@@ -217,7 +185,7 @@ pub async fn approve(
     state: web::Data<State>,
     permit: MayDecideApplications,
     ids: PathIds<kind::Programme, kind::Organisation>,
-) -> Result<HttpResponse, Problem> {
+) -> Answer {
     decide(&state, permit.actor, ids, Decision::Approve).await
 }
 
@@ -225,7 +193,7 @@ pub async fn refuse(
     state: web::Data<State>,
     permit: MayDecideApplications,
     ids: PathIds<kind::Programme, kind::Organisation>,
-) -> Result<HttpResponse, Problem> {
+) -> Answer {
     decide(&state, permit.actor, ids, Decision::Refuse).await
 }
 
@@ -233,7 +201,7 @@ pub async fn suspend(
     state: web::Data<State>,
     permit: MayDecideApplications,
     ids: PathIds<kind::Programme, kind::Organisation>,
-) -> Result<HttpResponse, Problem> {
+) -> Answer {
     decide(&state, permit.actor, ids, Decision::Suspend).await
 }
 
@@ -242,7 +210,7 @@ async fn decide(
     actor: Actor,
     PathIds(programme, producer): PathIds<kind::Programme, kind::Organisation>,
     decision: Decision,
-) -> Result<HttpResponse, Problem> {
+) -> Answer {
     let decided = state.write(move |conn, now| super::decide(conn, now, &actor, programme, producer, decision)).await?;
     Ok(ok(&ApplicationAnswer::from(decided)))
 }

@@ -13,8 +13,6 @@
 //!
 //! Every character is of the QR's alphanumeric mode. Nothing in it tells of the household.
 
-use std::fmt;
-
 use data_encoding::BASE32_NOPAD;
 use uuid::Uuid;
 
@@ -41,14 +39,6 @@ pub struct Token {
 /// Not a token of this deployment. It does not say why: that would help only who forges one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadToken;
-
-impl fmt::Display for BadToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("is not a voucher's token")
-    }
-}
-
-impl std::error::Error for BadToken {}
 
 impl Token {
     /// Signs with the ring's current key. The same token under the same key gives the same text.

@@ -1,0 +1,166 @@
+//! A client over real HTTP. Every exchange is held to the contract.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::{Method, Request};
+
+use super::contract::{self, Exchange};
+
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    address: String,
+    pub token: Option<String>,
+    pub language: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.bytes)))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body, if the answer has this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.bytes));
+        if self.bytes.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// Asserts that the request was refused with a status and a code.
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Value {
+        let problem = self.expect(status);
+        assert_eq!(problem["code"], code, "{problem}");
+        problem
+    }
+}
+
+impl Client {
+    pub fn new(address: &str) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .max_idle_connections_per_host(64)
+            .build();
+        Client { agent: config.into(), address: address.to_owned(), token: None, language: None }
+    }
+
+    pub fn with_token(&self, token: &str) -> Self {
+        Client { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], None)
+    }
+
+    #[track_caller]
+    pub fn get_as(&self, path: &str, accept: &str) -> Answer {
+        self.send("GET", path, &[("accept", accept)], None)
+    }
+
+    #[track_caller]
+    pub fn post(&self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, &[], Some(body))
+    }
+
+    /// A POST without a body.
+    #[track_caller]
+    pub fn act(&self, path: &str) -> Answer {
+        self.send("POST", path, &[], None)
+    }
+
+    #[track_caller]
+    pub fn put(&self, path: &str, body: Value) -> Answer {
+        self.send("PUT", path, &[], Some(body))
+    }
+
+    /// A PUT without a body.
+    #[track_caller]
+    pub fn set(&self, path: &str) -> Answer {
+        self.send("PUT", path, &[], None)
+    }
+
+    /// A POST under a new idempotency key.
+    #[track_caller]
+    pub fn post_once(&self, path: &str, body: Value) -> Answer {
+        self.post_with_key(path, &new_key(), body)
+    }
+
+    #[track_caller]
+    pub fn post_with_key(&self, path: &str, key: &str, body: Value) -> Answer {
+        self.send("POST", path, &[("idempotency-key", key)], Some(body))
+    }
+
+    #[track_caller]
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+        let raw = body.as_ref().map(|body| serde_json::to_vec(body).unwrap());
+        let mut headers = headers.to_vec();
+        if body.is_some() && !headers.iter().any(|(name, _)| *name == "content-type") {
+            headers.push(("content-type", "application/json"));
+        }
+        self.send_raw(method, path, &headers, raw.as_deref(), body.as_ref())
+    }
+
+    /// Sends bytes as they are; `meant` is what the contract takes the body for.
+    #[track_caller]
+    pub fn send_raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+        meant: Option<&Value>,
+    ) -> Answer {
+        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let mut all: Vec<(String, String)> = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        all.extend(bearer.map(|bearer| ("authorization".to_owned(), bearer)));
+        all.extend(self.language.map(|language| ("accept-language".to_owned(), language.to_owned())));
+
+        let mut request =
+            Request::builder().method(method.parse::<Method>().unwrap()).uri(format!("{}{path}", self.address));
+        for (name, value) in &all {
+            request = request.header(name, value);
+        }
+        let mut response = match body {
+            Some(body) => self.agent.run(request.body(body).unwrap()),
+            None => self.agent.run(request.body(()).unwrap()),
+        }
+        .unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+        let text = |value: &ureq::http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let answer = Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().iter().map(|(n, v)| (n.as_str().to_owned(), text(v))).collect(),
+            bytes: response.body_mut().read_to_vec().unwrap(),
+        };
+        contract::check(&Exchange {
+            method,
+            path,
+            headers: &all,
+            body: meant,
+            status: answer.status,
+            content_type: answer.header("content-type"),
+            answer: &answer.bytes,
+            answer_headers: &answer.headers,
+        });
+        answer
+    }
+}
+
+pub fn new_key() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

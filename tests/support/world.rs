@@ -1,0 +1,167 @@
+//! One deployment for one test: a real server on a loopback port, a database of its own, a clock set by hand.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::rt::System;
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+use primeur::db::{Db, Settings};
+use primeur::http::State;
+use primeur::kit::keys::Keys;
+use primeur::kit::time::{Instant, ManualClock};
+use primeur::{access, app, schedule, verify};
+
+use super::Client;
+
+pub struct World {
+    pub state: State,
+    pub database_url: String,
+    pub directory: PathBuf,
+    clock: ManualClock,
+    address: String,
+    server: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The password of everybody in the tests.
+pub const PASSWORD: &str = "des pommes et des poires";
+
+/// 1 July 2026, ten in the morning in Paris: a market day.
+pub const START: &str = "2026-07-01T08:00:00Z";
+
+impl World {
+    pub fn on_sqlite() -> Self {
+        let directory = directory();
+        let url = format!("sqlite://{}/primeur.db", directory.display());
+        Self::start(directory, url)
+    }
+
+    pub fn on_postgresql() -> Self {
+        let directory = directory();
+        Self::start(directory, new_postgresql_database())
+    }
+
+    fn start(directory: PathBuf, database_url: String) -> Self {
+        let clock = ManualClock::at(START.parse().unwrap());
+        let settings = Settings { url: database_url.clone(), connections: 8 };
+        let db = Db::open(&settings, Arc::new(clock.clone())).unwrap();
+        db.migrate().unwrap();
+        let keys = Keys::open(&directory.join("keys"), db.now()).unwrap();
+        db.write(|conn, now| access::register_keys(conn, now, &keys)).unwrap();
+        let access = Arc::new(lasting_access());
+        let state = State { db, keys: Arc::new(keys), access, origin: "https://cheque.primeur.example".to_owned() };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (server, thread) = serve(state.clone(), listener);
+        World { state, database_url, directory, clock, address, server, thread: Some(thread) }
+    }
+
+    /// The same deployment where tokens and sessions last as long as in service: ten minutes, twelve hours.
+    pub fn with_short_sessions(mut self) -> Self {
+        self.stop();
+        self.state.access = Arc::new(access::Settings { access_minutes: 10, session_hours: 12, ..lasting_access() });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.address = format!("http://{}", listener.local_addr().unwrap());
+        let (server, thread) = serve(self.state.clone(), listener);
+        (self.server, self.thread) = (server, Some(thread));
+        self
+    }
+
+    fn stop(&mut self) {
+        drop(self.server.stop(false));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A client that has not logged in.
+    pub fn anybody(&self) -> Client {
+        Client::new(&self.address)
+    }
+
+    pub fn now(&self) -> Instant {
+        self.state.db.now()
+    }
+
+    /// Sets the clock, as `2026-07-31T21:59:59Z`.
+    pub fn set_clock(&self, to: &str) {
+        self.clock.set(to.parse().unwrap());
+    }
+
+    pub fn pass_minutes(&self, minutes: i64) {
+        self.clock.set(self.now().plus_minutes(minutes));
+    }
+
+    /// Sets the clock and does what is due by then, as the scheduler would.
+    pub fn advance_to(&self, to: &str) -> schedule::Done {
+        self.set_clock(to);
+        schedule::run(&self.state.db).unwrap()
+    }
+
+    /// Every invariant holds.
+    #[track_caller]
+    pub fn verify(&self) {
+        let verdict = verify::run(&self.state.db).unwrap();
+        assert!(verdict.findings.is_empty(), "{:#?}", verdict.findings);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Tokens that last through a test's years, and hashing that costs next to nothing: what either is in service is
+/// `config`'s to check.
+fn lasting_access() -> access::Settings {
+    access::Settings {
+        issuer: "primeur-tests".to_owned(),
+        audience: "primeur-tests-api".to_owned(),
+        access_minutes: 3 * 365 * 24 * 60,
+        session_hours: 3 * 365 * 24,
+        invitation_hours: 72,
+        password_memory_kib: 8,
+        password_iterations: 1,
+    }
+}
+
+fn serve(state: State, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
+    let (give, take) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        System::new().block_on(async move {
+            let settings = app::Settings { workers: 2, shutdown: Duration::from_secs(5) };
+            let server = app::server(state, listener, &settings, false).unwrap();
+            give.send(server.handle()).unwrap();
+            server.await.unwrap();
+        });
+    });
+    (take.recv().unwrap(), thread)
+}
+
+/// A directory of one test's own.
+pub fn directory() -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(uuid::Uuid::now_v7().to_string());
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+/// A new, empty database of the cluster that `scripts/test` has started.
+pub fn new_postgresql_database() -> String {
+    let base = std::env::var("TEST_DATABASE_URL")
+        .expect("TEST_DATABASE_URL names no PostgreSQL server: run the suite by scripts/test, which starts one");
+    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let mut admin = PgConnection::establish(&base).unwrap();
+    diesel::sql_query(format!("CREATE DATABASE {name}")).execute(&mut admin).unwrap();
+    base.replace("/postgres?", &format!("/{name}?"))
+}
