@@ -101,6 +101,12 @@ impl Client {
         self.post_with_key(path, &new_key(), body)
     }
 
+    /// The same without a body.
+    #[track_caller]
+    pub fn act_once(&self, path: &str) -> Answer {
+        self.send("POST", path, &[("idempotency-key", &new_key())], None)
+    }
+
     #[track_caller]
     pub fn post_with_key(&self, path: &str, key: &str, body: Value) -> Answer {
         self.send("POST", path, &[("idempotency-key", key)], Some(body))
