@@ -2,4 +2,7 @@
 
 mod support;
 
+mod concurrency;
+mod history;
 mod redemption;
+mod verify;

@@ -1,0 +1,135 @@
+//! Races: hundreds of requests at once over real HTTP, exact to the cent.
+
+use std::sync::{Arc, Barrier};
+
+use serde_json::{Value, json};
+
+use crate::support::client::new_key;
+use crate::support::town::Till;
+use crate::support::{Answer, Town, World, cents, on_both_databases};
+
+on_both_databases!(
+    a_voucher_cannot_be_spent_twice_however_many_stalls_scan_it_at_once,
+    one_key_a_hundred_times_at_once_is_one_redemption_and_one_answer,
+    voids_and_purchases_that_race_leave_no_cent_behind,
+    a_purchase_that_races_a_replaced_card_is_before_or_refused,
+    households_that_race_for_the_last_money_are_enrolled_whole_or_wait,
+);
+
+/// Runs one job for each item, all let loose at the same moment.
+fn at_once<T: Send + 'static>(items: Vec<T>, job: impl Fn(T) -> Answer + Send + Sync + 'static) -> Vec<Answer> {
+    let (gate, job) = (Arc::new(Barrier::new(items.len())), Arc::new(job));
+    let run = |item: T| {
+        let (gate, job) = (gate.clone(), job.clone());
+        std::thread::spawn(move || {
+            gate.wait();
+            job(item)
+        })
+    };
+    let threads: Vec<_> = items.into_iter().map(run).collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+fn a_voucher_cannot_be_spent_twice_however_many_stalls_scan_it_at_once(world: World) {
+    let town = Town::new(world);
+    let card = town.new_card();
+    // five stalls of two producers; the till by token, by code, and by stalls of its own
+    let mut tills: Vec<Till> = town.tills.clone();
+    for till in &town.tills {
+        tills.push(Till { stall: town.open_stall(&till.client, "Ferme"), ..till.clone() });
+    }
+    tills.push(Till { stall: town.open_stall(&tills[0].client, "Halle"), ..tills[0].clone() });
+    let requests = (0..300).map(|n| tills[n % tills.len()].clone()).collect();
+    let token = card.token.clone();
+    // 0.37 € does not divide 60 €: the last buyer gets 0.06 € of it
+    let answers = at_once(requests, move |till: Till| till.redeem_in_part(&token, 37));
+
+    let (sold, refused): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(|answer| answer.status == 201);
+    assert!(refused.iter().all(|answer| answer.json()["code"] == "insufficient_balance"));
+    let covered: i64 = sold.iter().map(|answer| cents(&answer.json()["covered"])).sum();
+    assert_eq!((covered, sold.len(), refused.len()), (6000, 163, 137));
+    assert_eq!(town.balance(&card.enrolment), 0);
+    assert_eq!(town.budget()["total"]["redeemed"], "60.00");
+    town.world.verify();
+}
+
+fn one_key_a_hundred_times_at_once_is_one_redemption_and_one_answer(world: World) {
+    let town = Town::new(world);
+    let card = town.new_card();
+    let till = town.tills[0].clone();
+    let (key, basket) = (new_key(), till.basket(&card.token, 6000, false));
+    let answers =
+        at_once(vec![(); 100], move |()| till.client.post_with_key("/api/v1/redemptions", &key, basket.clone()));
+    let first = answers.iter().filter(|answer| answer.header("idempotent-replay").is_none());
+    assert_eq!(first.count(), 1);
+    assert!(answers.iter().all(|answer| answer.status == 201 && answer.bytes == answers[0].bytes));
+    assert_eq!(town.balance(&card.enrolment), 0);
+    let sold = town.tills[0].client.get("/api/v1/redemptions").expect(200);
+    assert_eq!(sold["items"].as_array().unwrap().len(), 1);
+    town.world.verify();
+}
+
+fn voids_and_purchases_that_race_leave_no_cent_behind(world: World) {
+    let town = Town::new(world);
+    let card = town.new_card();
+    let till = town.tills[0].clone();
+    let sold: Vec<String> =
+        (1..=20).map(|n| till.redeem(&card.token, 100 + n).expect(201)["id"].as_str().unwrap().to_owned()).collect();
+    let taken: i64 = (1..=20).map(|n| 100 + n).sum();
+    // each purchase is undone by three requests while others buy
+    let jobs = sold.iter().flat_map(|id| [Some(id.clone()), Some(id.clone()), Some(id.clone()), None]).collect();
+    let token = card.token.clone();
+    let answers = at_once(jobs, move |undo: Option<String>| match undo {
+        Some(id) => till.void(&id),
+        None => till.redeem_in_part(&token, 211),
+    });
+    let bought: i64 =
+        answers.iter().filter(|answer| answer.status == 201).map(|answer| cents(&answer.json()["covered"])).sum();
+    assert!(
+        answers
+            .iter()
+            .all(|answer| matches!(answer.status, 200 | 201) || answer.json()["code"] == "insufficient_balance")
+    );
+    assert_eq!(town.balance(&card.enrolment), 6000 - bought);
+    let total = town.budget()["total"].clone();
+    assert_eq!(cents(&total["redeemed"]), bought);
+    assert!(taken > 0);
+    town.world.verify();
+}
+
+fn a_purchase_that_races_a_replaced_card_is_before_or_refused(world: World) {
+    let town = Town::new(world);
+    let card = town.new_card();
+    let (till, worker, old) = (town.tills[0].clone(), town.worker.clone(), card.clone());
+    let mut jobs = vec![true; 40];
+    jobs.insert(20, false);
+    let answers = at_once(jobs, move |buy| {
+        if buy {
+            till.redeem(&old.token, 100)
+        } else {
+            worker.act_once(&format!("/api/v1/vouchers/{}/replace", old.id))
+        }
+    });
+    let refused = answers.iter().filter(|answer| answer.status == 409);
+    assert!(refused.clone().all(|answer| answer.json()["code"] == "voucher_replaced"));
+    let bought = 40 - i64::try_from(refused.count()).unwrap();
+    assert_eq!(town.balance(&card.enrolment), 6000 - 100 * bought);
+    town.tills[0].redeem(&card.token, 100).refused(409, "voucher_replaced");
+    town.world.verify();
+}
+
+fn households_that_race_for_the_last_money_are_enrolled_whole_or_wait(world: World) {
+    // 360 € each: three fit into 1 200 €
+    let setup = crate::support::town::Setup { agreements: vec![(70_000, 7), (50_000, 5)], ..Default::default() };
+    let town = Town::with(world, setup);
+    let households: Vec<String> = (0..12).map(|_| town.household(1, 0)).collect();
+    let (worker, programme) = (town.worker.clone(), town.programme.clone());
+    let answers = at_once(households, move |household| {
+        worker.post_once("/api/v1/enrolments", json!({"household_id": household, "programme_id": programme}))
+    });
+    let states: Vec<Value> = answers.into_iter().map(|answer| answer.expect(201)["state"].clone()).collect();
+    assert_eq!(states.iter().filter(|state| *state == "active").count(), 3);
+    assert_eq!(states.iter().filter(|state| *state == "waiting").count(), 9);
+    assert_eq!(town.budget()["total"]["available"], "120.00");
+    town.world.verify();
+}
