@@ -112,6 +112,13 @@ impl Client {
         self.send("POST", path, &[("idempotency-key", key)], Some(body))
     }
 
+    /// The same towards a server that may be killed: none where no whole answer came.
+    pub fn try_post_with_key(&self, path: &str, key: &str, body: &Value) -> Option<Answer> {
+        let raw = serde_json::to_vec(body).unwrap();
+        let headers = [("idempotency-key", key), ("content-type", "application/json")];
+        self.exchange("POST", path, &self.headers(&headers), Some(&raw)).ok()
+    }
+
     #[track_caller]
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
         let raw = body.as_ref().map(|body| serde_json::to_vec(body).unwrap());
@@ -132,27 +139,8 @@ impl Client {
         body: Option<&[u8]>,
         meant: Option<&Value>,
     ) -> Answer {
-        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
-        let mut all: Vec<(String, String)> = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        all.extend(bearer.map(|bearer| ("authorization".to_owned(), bearer)));
-        all.extend(self.language.map(|language| ("accept-language".to_owned(), language.to_owned())));
-
-        let mut request =
-            Request::builder().method(method.parse::<Method>().unwrap()).uri(format!("{}{path}", self.address));
-        for (name, value) in &all {
-            request = request.header(name, value);
-        }
-        let mut response = match body {
-            Some(body) => self.agent.run(request.body(body).unwrap()),
-            None => self.agent.run(request.body(()).unwrap()),
-        }
-        .unwrap_or_else(|e| panic!("{method} {path}: {e}"));
-        let text = |value: &ureq::http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let answer = Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().iter().map(|(n, v)| (n.as_str().to_owned(), text(v))).collect(),
-            bytes: response.body_mut().read_to_vec().unwrap(),
-        };
+        let all = self.headers(headers);
+        let answer = self.exchange(method, path, &all, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"));
         contract::check(&Exchange {
             method,
             path,
@@ -164,6 +152,39 @@ impl Client {
             answer_headers: &answer.headers,
         });
         answer
+    }
+
+    /// The headers given and the client's own.
+    fn headers(&self, given: &[(&str, &str)]) -> Vec<(String, String)> {
+        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let mut all: Vec<(String, String)> = given.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        all.extend(bearer.map(|bearer| ("authorization".to_owned(), bearer)));
+        all.extend(self.language.map(|language| ("accept-language".to_owned(), language.to_owned())));
+        all
+    }
+
+    fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, ureq::Error> {
+        let mut request =
+            Request::builder().method(method.parse::<Method>().unwrap()).uri(format!("{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut response = match body {
+            Some(body) => self.agent.run(request.body(body)?)?,
+            None => self.agent.run(request.body(())?)?,
+        };
+        let text = |value: &ureq::http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        Ok(Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().iter().map(|(n, v)| (n.as_str().to_owned(), text(v))).collect(),
+            bytes: response.body_mut().read_to_vec()?,
+        })
     }
 }
 

@@ -3,12 +3,14 @@
 pub mod client;
 pub mod contract;
 pub mod figures;
+pub mod process;
 pub mod town;
 pub mod world;
 
 pub use client::{Answer, Client};
 pub use figures::{cents, euros};
-pub use town::Town;
+pub use process::Process;
+pub use town::{Card, Town};
 pub use world::World;
 
 /// Runs each test on both databases, as `name::sqlite` and `name::postgresql`.

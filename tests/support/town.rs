@@ -12,8 +12,8 @@ pub struct Setup {
     pub funding_rule: &'static str,
     /// What each agreement grants, in cents, and its weight.
     pub agreements: Vec<(i64, i32)>,
-    pub starts_on: &'static str,
-    pub ends_on: &'static str,
+    pub starts_on: String,
+    pub ends_on: String,
     pub producers: usize,
 }
 
@@ -23,8 +23,8 @@ impl Default for Setup {
             rules: rules("60.00", "none"),
             funding_rule: "fixed_shares",
             agreements: vec![(1_000_000, 1), (1_000_000, 1)],
-            starts_on: "2026-01-01",
-            ends_on: "2027-12-31",
+            starts_on: "2026-01-01".to_owned(),
+            ends_on: "2027-12-31".to_owned(),
             producers: 2,
         }
     }

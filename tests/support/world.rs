@@ -13,10 +13,10 @@ use diesel::prelude::*;
 use primeur::db::{Db, Settings};
 use primeur::http::State;
 use primeur::kit::keys::Keys;
-use primeur::kit::time::{Instant, ManualClock};
+use primeur::kit::time::{Instant, ManualClock, SystemClock};
 use primeur::{access, app, schedule, verify};
 
-use super::Client;
+use super::{Client, Process};
 
 pub struct World {
     pub state: State,
@@ -24,8 +24,7 @@ pub struct World {
     pub directory: PathBuf,
     clock: ManualClock,
     address: String,
-    server: ServerHandle,
-    thread: Option<JoinHandle<()>>,
+    server: Option<(ServerHandle, JoinHandle<()>)>,
 }
 
 /// The password of everybody in the tests.
@@ -57,8 +56,20 @@ impl World {
         let state = State { db, keys: Arc::new(keys), access, origin: "https://cheque.primeur.example".to_owned() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let (server, thread) = serve(state.clone(), listener);
-        World { state, database_url, directory, clock, address, server, thread: Some(thread) }
+        let server = Some(serve(state.clone(), listener));
+        World { state, database_url, directory, clock, address, server }
+    }
+
+    /// A world that a process of its own serves, by the system's clock.
+    pub fn served_by(process: &Process) -> Self {
+        let Process { directory, database_url, address, .. } = process;
+        let settings = Settings { url: database_url.clone(), connections: 4 };
+        let db = Db::open(&settings, Arc::new(SystemClock)).unwrap();
+        let clock = ManualClock::at(db.now());
+        let keys = Arc::new(Keys::open(&directory.join("keys"), db.now()).unwrap());
+        let state = State { db, keys, access: Arc::new(lasting_access()), origin: address.clone() };
+        let (directory, database_url) = (directory.clone(), database_url.clone());
+        World { state, database_url, directory, clock, address: address.clone(), server: None }
     }
 
     /// The same deployment where tokens and sessions last as long as in service: ten minutes, twelve hours.
@@ -67,14 +78,13 @@ impl World {
         self.state.access = Arc::new(access::Settings { access_minutes: 10, session_hours: 12, ..lasting_access() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.address = format!("http://{}", listener.local_addr().unwrap());
-        let (server, thread) = serve(self.state.clone(), listener);
-        (self.server, self.thread) = (server, Some(thread));
+        self.server = Some(serve(self.state.clone(), listener));
         self
     }
 
     fn stop(&mut self) {
-        drop(self.server.stop(false));
-        if let Some(thread) = self.thread.take() {
+        if let Some((server, thread)) = self.server.take() {
+            drop(server.stop(false));
             let _ = thread.join();
         }
     }

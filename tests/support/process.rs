@@ -1,0 +1,77 @@
+//! The program itself, as its own process.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::world::{directory, new_postgresql_database};
+
+/// One deployment, whose `serve` may be killed and started again. What still runs at the end is killed.
+pub struct Process {
+    pub directory: PathBuf,
+    pub database_url: String,
+    pub address: String,
+    pub child: Option<Child>,
+}
+
+impl Process {
+    pub fn on_sqlite() -> Self {
+        let directory = directory();
+        let url = format!("sqlite://{}/primeur.db", directory.display());
+        Self::new(directory, url)
+    }
+
+    pub fn on_postgresql() -> Self {
+        Self::new(directory(), new_postgresql_database())
+    }
+
+    fn new(directory: PathBuf, database_url: String) -> Self {
+        // free now, and nobody else's business until we listen on it
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Process { directory, database_url, address: format!("http://127.0.0.1:{port}"), child: None }
+    }
+
+    /// A command of the program, on this deployment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_primeur"));
+        command
+            .args(arguments)
+            .current_dir(&self.directory)
+            .env("PRIMEUR__SERVER__LISTEN", self.address.trim_start_matches("http://"))
+            .env("PRIMEUR__SERVER__PUBLIC_URL", &self.address)
+            .env("PRIMEUR__DATABASE__URL", &self.database_url)
+            .env("PRIMEUR__KEYS__DIRECTORY", self.directory.join("keys"));
+        command
+    }
+
+    /// Starts `serve` and waits until it is ready. Its log goes on in `serve.log`.
+    pub fn serve(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        let child = self.command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+        let ready = format!("{}/health/ready", self.address);
+        let answers = || ureq::get(&ready).call().is_ok();
+        // a look a twentieth of a second, a minute at most: the machine may be busy
+        let up = (0..1200).any(|_| answers() || std::thread::sleep(Duration::from_millis(50)) != ());
+        assert!(up, "serve is not ready: {}", std::fs::read_to_string(self.log()).unwrap());
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("serve.log")
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
