@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn money_runs_out_when_the_pace_has_eaten_it_and_never_without_a_pace() {
-        assert_eq!(runs_out(Cents(100_00), Cents(10_00)), Some(10));
-        assert_eq!(runs_out(Cents(100_01), Cents(10_00)), Some(10));
+        assert_eq!(runs_out(Cents(10_000), Cents(1_000)), Some(10));
+        assert_eq!(runs_out(Cents(10_001), Cents(1_000)), Some(10));
         assert_eq!(runs_out(Cents(0), Cents(0)), Some(0));
         assert_eq!(runs_out(Cents(1), Cents(0)), None);
         assert_eq!(runs_out(Cents(999_999_999_999), Cents(1)), None);

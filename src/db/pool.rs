@@ -161,7 +161,7 @@ impl Db {
     fn write_once<T>(&self, conn: &mut Conn, work: &mut impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
         match conn {
             Conn::Pg(conn) => {
-                AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")?;
+                AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN ISOLATION LEVEL READ COMMITTED")?;
             }
             Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?,
         }

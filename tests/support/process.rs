@@ -51,9 +51,11 @@ impl Process {
         let child = self.command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.child = Some(child);
         let ready = format!("{}/health/ready", self.address);
-        let answers = || ureq::get(&ready).call().is_ok();
         // a look a twentieth of a second, a minute at most: the machine may be busy
-        let up = (0..1200).any(|_| answers() || std::thread::sleep(Duration::from_millis(50)) != ());
+        let up = (0..1200).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            ureq::get(&ready).call().is_ok()
+        });
         assert!(up, "serve is not ready: {}", std::fs::read_to_string(self.log()).unwrap());
     }
 
