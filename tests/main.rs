@@ -6,4 +6,5 @@ mod concurrency;
 mod crash;
 mod history;
 mod redemption;
+mod tour;
 mod verify;

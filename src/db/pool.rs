@@ -116,6 +116,8 @@ impl Db {
 
     /// Like [`Db::read`], after every write that began before has ended: what a month holds then never changes.
     pub fn read_settled<T>(&self, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        // the turn first, as writers do: readers that hold every connection and wait for it would lock them out
+        let turn = self.turn();
         let mut conn = self.connection()?;
         match &mut *conn {
             Conn::Pg(conn) => conn.transaction(|conn| {
@@ -124,11 +126,9 @@ impl Db {
                     .execute(conn)
                     .map(drop)
             })?,
-            Conn::Sqlite(conn) => {
-                let _turn = self.turn();
-                conn.immediate_transaction(|_| Ok::<_, diesel::result::Error>(()))?;
-            }
+            Conn::Sqlite(conn) => conn.immediate_transaction(|_| Ok::<_, diesel::result::Error>(()))?,
         }
+        drop(turn);
         self.snapshot(&mut conn, work)
     }
 

@@ -25,7 +25,7 @@ crate::text_enum! {
         /// Allowances are issued and close as ever, but none is spent.
         Suspended = "suspended",
         Left = "left",
-        /// All its periods are over, or the programme ended before its turn came.
+        /// All its periods are over, or the programme closed or ended before its turn came.
         Ended = "ended",
     }
 }
@@ -115,12 +115,10 @@ enum Turn {
 
 fn move_up_one(conn: &mut Conn, now: Instant, id: ProgrammeId) -> Result<Option<Turn>> {
     let programme = programme::lock(conn, id)?;
-    if programme.state != programme::State::Open {
-        return Ok(None);
-    }
     let Some(mut first) = store::next_waiting(conn, id)? else { return Ok(None) };
     first.starts_on = first.starts_on.max(programme.zone()?.day_of(now));
-    let Some(periods) = periods_within(&programme, first.starts_on)? else {
+    let open = programme.state == programme::State::Open;
+    let Some(periods) = periods_within(&programme, first.starts_on)?.filter(|_| open) else {
         first.state = State::Ended;
         store::update(conn, &first)?;
         return Ok(Some(Turn::TooLate));

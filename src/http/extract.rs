@@ -38,13 +38,37 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             if !is_json {
                 return Err(Problem(Error::Refused(Code::UnsupportedMediaType)));
             }
-            let unreadable = |_| Error::Refused(Code::MalformedJson);
-            let body = body.await.map_err(unreadable)?;
-            match body.to_bytes_limited(LONGEST_BODY).await {
-                Ok(bytes) => Ok(parse(&bytes.map_err(unreadable)?)?),
-                Err(_) => Err(Problem(Error::Refused(Code::PayloadTooLarge))),
+            Ok(parse(&bytes(body).await?)?)
+        })
+    }
+}
+
+/// A JSON body that may be left out; one that is there is read as strictly as any other.
+pub struct MaybeJson<T>(pub Option<Json<T>>);
+
+impl<T: DeserializeOwned + 'static> FromRequest for MaybeJson<T> {
+    type Error = Problem;
+    type Future = AfterPermit<Self>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = is_json(req.headers());
+        let body = web::Payload::from_request(req, payload);
+        AfterPermit::new(req, async move {
+            let bytes = bytes(body).await?;
+            match bytes.is_empty() {
+                true => Ok(MaybeJson(None)),
+                false if !is_json => Err(Problem(Error::Refused(Code::UnsupportedMediaType))),
+                false => Ok(MaybeJson(Some(parse(&bytes)?))),
             }
         })
+    }
+}
+
+async fn bytes(body: impl Future<Output = actix_web::Result<web::Payload>>) -> Result<web::Bytes> {
+    let unreadable = |_| Error::Refused(Code::MalformedJson);
+    match body.await.map_err(unreadable)?.to_bytes_limited(LONGEST_BODY).await {
+        Ok(bytes) => bytes.map_err(unreadable),
+        Err(_) => Err(Error::Refused(Code::PayloadTooLarge)),
     }
 }
 

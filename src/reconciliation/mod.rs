@@ -57,7 +57,7 @@ crate::text_enum! {
     pub enum Status {
         /// The month is over: this never changes again.
         Final = "final",
-        /// The month is not over: these are figures so far.
+        /// The month is not over, or the programme is still a draft: these are figures so far.
         Open = "open",
     }
 }
@@ -211,7 +211,9 @@ pub fn report(
     // by day, then by pseudonym: the order of the journal would tell more than the day
     lines.sort_by(|a, b| (a.day, &a.line, a.kind).cmp(&(b.day, &b.line, b.kind)));
 
-    let status = if until <= now { Status::Final } else { Status::Open };
+    // a draft may still change its name and its zone
+    let over = until <= now && programme.state != programme::State::Draft;
+    let status = if over { Status::Final } else { Status::Open };
     let mut report = Report {
         agreement: heading(conn, &agreement, programme.name)?,
         month,
