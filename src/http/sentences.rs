@@ -125,13 +125,6 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("SIRET déjà enregistré", "Un autre producteur a déjà ce numéro SIRET. Vérifiez-le, ou contactez-nous."),
             ("SIRET already registered", "Another producer has this SIRET number already. Check it, or contact us."),
         ],
-        Code::SiretFixed => [
-            (
-                "SIRET définitif",
-                "Votre SIRET ne change plus une fois une candidature posée : il figure dans les comptes rendus. Contactez-nous.",
-            ),
-            ("SIRET is final", "Your SIRET cannot change once you have applied: it is in the reports. Contact us."),
-        ],
         Code::ProducerIncomplete => [
             ("Dossier incomplet", "Indiquez votre SIRET et votre IBAN avant de poser votre candidature."),
             ("Details missing", "Give your SIRET and your IBAN before you apply."),

@@ -34,7 +34,6 @@ crate::text_enum! {
         ReferenceTaken = "reference_taken",
         // producer
         SiretTaken = "siret_taken",
-        SiretFixed = "siret_fixed",
         ProducerIncomplete = "producer_incomplete",
         ApplicationState = "application_state",
         // household and enrolment

@@ -58,13 +58,8 @@ pub struct Profile {
     pub account_holder: Line<70>,
 }
 
-/// Sets the caller's own profile. A SIRET belongs to one producer only, and stays once that producer has applied
-/// somewhere: closed months name it, and they never change.
+/// Sets the caller's own profile. A SIRET belongs to one producer only.
 pub fn set_profile(conn: &mut Conn, now: Instant, actor: &Actor, profile: &Profile) -> Result<Producer> {
-    let standing = get(conn, actor, actor.organisation)?.siret;
-    if standing.is_some_and(|siret| siret != profile.siret.as_str()) && store::has_applied(conn, actor.organisation)? {
-        return Err(Error::Refused(Code::SiretFixed));
-    }
     store::upsert_profile(conn, actor.organisation, profile, now).map_err(|e| e.or_duplicate(Code::SiretTaken))?;
     get(conn, actor, actor.organisation)
 }

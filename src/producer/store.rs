@@ -58,11 +58,6 @@ pub fn upsert_profile(conn: &mut Conn, id: OrganisationId, profile: &Profile, no
     Ok(())
 }
 
-pub fn has_applied(conn: &mut Conn, id: OrganisationId) -> Result<bool> {
-    let own = applications::table.filter(applications::producer_id.eq(id));
-    Ok(diesel::select(diesel::dsl::exists(own)).get_result(conn)?)
-}
-
 pub fn has_profile(conn: &mut Conn, id: OrganisationId) -> Result<bool> {
     Ok(diesel::select(diesel::dsl::exists(producers::table.find(id))).get_result(conn)?)
 }
