@@ -14,6 +14,7 @@ on_both_databases!(
     voids_and_purchases_that_race_leave_no_cent_behind,
     a_purchase_that_races_a_replaced_card_is_before_or_refused,
     households_that_race_for_the_last_money_are_enrolled_whole_or_wait,
+    reports_never_lock_out_the_till,
 );
 
 /// Runs one job for each item, all let loose at the same moment.
@@ -132,4 +133,21 @@ fn households_that_race_for_the_last_money_are_enrolled_whole_or_wait(world: Wor
     assert_eq!(states.iter().filter(|state| *state == "waiting").count(), 9);
     assert_eq!(town.budget()["total"]["available"], "120.00");
     town.world.verify();
+}
+
+fn reports_never_lock_out_the_till(world: World) {
+    let town = Town::new(world);
+    let card = town.new_card();
+    let (till, funder) = (town.tills[0].clone(), town.funders[0].clone());
+    let report = format!("/api/v1/agreements/{}/reconciliations/2026-07", town.agreements[0]);
+    // many more of each than there are connections
+    let jobs = (0..120).map(|n| n % 2 == 0).collect();
+    let token = card.token.clone();
+    let answers = at_once(jobs, move |buy| if buy { till.redeem(&token, 10) } else { funder.get(&report) });
+    assert!(
+        answers.iter().all(|answer| matches!(answer.status, 200 | 201)),
+        "{:?}",
+        answers.iter().map(|a| a.status).max()
+    );
+    assert_eq!(town.balance(&card.enrolment), 6000 - 60 * 10);
 }

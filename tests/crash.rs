@@ -112,3 +112,24 @@ fn buy(till: &Till, card: &Card, answered: &AtomicUsize, killed: &AtomicBool) ->
     }
     sent
 }
+
+/// What `kill -9` cannot show: a commit waits for the disk.
+#[test]
+fn the_embedded_database_syncs_every_commit() {
+    use diesel::prelude::*;
+    use diesel::sql_types::{Integer, Text};
+    #[derive(QueryableByName)]
+    struct Settings {
+        #[diesel(sql_type = Integer)]
+        synchronous: i32,
+        #[diesel(sql_type = Text)]
+        journal_mode: String,
+        #[diesel(sql_type = Integer)]
+        foreign_keys: i32,
+    }
+    let world = World::on_sqlite();
+    let query = "SELECT synchronous, journal_mode, foreign_keys FROM pragma_synchronous, pragma_journal_mode, pragma_foreign_keys";
+    let settings: Settings = world.state.db.read(|conn| Ok(diesel::sql_query(query).get_result(conn)?)).unwrap();
+    const FULL: i32 = 2;
+    assert_eq!((settings.synchronous, &*settings.journal_mode, settings.foreign_keys), (FULL, "wal", 1));
+}

@@ -17,6 +17,7 @@ on_both_databases!(
     every_refusal_at_the_till_has_its_name_and_writes_nothing,
     a_void_gives_back_exactly_what_was_taken_and_twice_is_once,
     a_void_is_for_the_stall_s_own_producer_and_inside_its_window,
+    a_void_reads_its_body_as_strictly_as_any_other_or_takes_none,
     lines_must_add_up_to_the_basket,
     one_s_own_list_is_newest_first_and_nobody_else_s,
     the_till_s_answers_name_no_household_and_no_balance,
@@ -218,6 +219,21 @@ fn a_void_is_for_the_stall_s_own_producer_and_inside_its_window(world: World) {
     town.world.set_clock("2026-07-01T08:59:59.999999Z");
     till.void(id).expect(200);
     town.world.verify();
+}
+
+fn a_void_reads_its_body_as_strictly_as_any_other_or_takes_none(world: World) {
+    let town = Town::new(world);
+    let card = town.new_card();
+    let till = &town.tills[0];
+    let sold = till.redeem(&card.token, 1000).expect(201);
+    let path = format!("/api/v1/redemptions/{}/void", sold["id"].as_str().unwrap());
+    till.client.post(&path, json!({"reson": "rendu"})).refused(422, "invalid_request");
+    till.client.post(&path, json!([])).refused(422, "invalid_request");
+    let broken = [("content-type", "application/json")];
+    till.client.send_raw("POST", &path, &broken, Some(b"{broken"), None).refused(400, "malformed_json");
+    assert_eq!(town.balance(&card.enrolment), 5000);
+    till.client.act(&path).expect(200);
+    assert_eq!(town.balance(&card.enrolment), 6000);
 }
 
 fn lines_must_add_up_to_the_basket(world: World) {
