@@ -79,7 +79,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let file = arguments.config.or_else(|| std::env::var_os("PRIMEUR_CONFIG").map(PathBuf::from));
     let config = Config::load(file.as_deref(), std::env::vars())?;
     match arguments.command {
-        Command::Demo { fresh, port, no_serve } => demo::run(config, fresh, port, !no_serve)?,
+        Command::Demo { fresh, port, no_serve } => {
+            let files = demo::Files::new("./data/demo");
+            let config = demo::settings(config, &files, port);
+            log(&config)?;
+            demo::run(&config, &files, fresh, !no_serve)?;
+        }
         Command::Serve => {
             log(&config)?;
             service::serve(&config)?;

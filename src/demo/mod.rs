@@ -1,3 +1,223 @@
-pub fn run(_c: crate::config::Config, _f: bool, _p: u16, _s: bool) -> Result<(), String> {
-    Ok(())
+//! `primeur demo`: an invented territory that has lived five months, served on this machine only.
+
+mod arrivals;
+mod chance;
+mod founding;
+mod life;
+mod numbers;
+mod scenes;
+mod territory;
+mod till;
+mod welcome;
+mod world;
+
+use std::fs::{self, File, TryLockError};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant as Stopwatch};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::config::{Config, LogFormat};
+use crate::kit::time::{Clock, SystemClock, Zone};
+use crate::{schedule, service};
+
+/// How long the story is, beside the present month.
+const MONTHS: i32 = 5;
+
+/// The files of the demo, apart from those of `serve`.
+pub struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Files { directory: directory.into() }
+    }
+
+    fn database(&self) -> PathBuf {
+        self.directory.join("primeur.db")
+    }
+
+    /// There from the first to the last moment of a fill.
+    fn unfinished(&self) -> PathBuf {
+        self.directory.join("unfinished")
+    }
+
+    fn is_filled(&self) -> bool {
+        self.database().exists() && !self.unfinished().exists()
+    }
+
+    /// Held as long as a demo runs here; the system lets go of it however the program ends.
+    fn lock(&self) -> Result<File, String> {
+        let path = self.directory.with_extension("lock");
+        let shown = path.display();
+        let parent = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(|e| format!("cannot make {}: {e}", parent.display()))?;
+        let file = File::create(&path).map_err(|e| format!("cannot write {shown}: {e}"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err("a demo is running here already: stop it first".to_owned()),
+            Err(TryLockError::Error(e)) => Err(format!("cannot lock {shown}: {e}")),
+        }
+    }
+
+    fn clear(&self) -> Result<(), String> {
+        match fs::remove_dir_all(&self.directory) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("cannot remove {}: {e}", self.directory.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the demo takes from a configuration, and what it insists on: its own files, and nobody but this machine.
+pub fn settings(mut config: Config, files: &Files, port: u16) -> Config {
+    config.server.listen = (Ipv4Addr::LOCALHOST, port).into();
+    config.server.public_url = format!("http://127.0.0.1:{port}");
+    config.database.url = format!("sqlite://{}", files.database().display());
+    config.keys.directory = files.directory.join("keys");
+    (config.log.level, config.log.format) = ("warn".to_owned(), LogFormat::Text);
+    config
+}
+
+/// Lives the story, unless it is there already and `fresh` is not asked for; says what there is; serves it.
+pub fn run(config: &Config, files: &Files, fresh: bool, serve: bool) -> Result<(), String> {
+    // a port that is taken is told before anything is done
+    let listener = match serve {
+        true => Some(service::listen(config).map_err(|e| format!("{e}; choose another port with --port"))?),
+        false => None,
+    };
+    let _lock = files.lock()?;
+    let mut refusals = None;
+    if fresh || !files.is_filled() {
+        refusals = Some(fill(config, files)?);
+    }
+    let state = service::open(config, Arc::new(SystemClock))?;
+    // what fell due while nobody served
+    schedule::run(&state.db).map_err(|e| e.to_string())?;
+    print!("{}", welcome::text(&state, &config.database.url, refusals.as_ref())?);
+    let Some(listener) = listener else { return Ok(()) };
+    println!("\nServing on {} until Ctrl-C.", config.server.public_url);
+    service::run(state, listener, config)
+}
+
+fn fill(config: &Config, files: &Files) -> Result<world::Refusals, String> {
+    files.clear()?;
+    let marker = files.unfinished();
+    fs::create_dir_all(&files.directory)
+        .and_then(|()| File::create(&marker))
+        .map_err(|e| format!("cannot write {}: {e}", marker.display()))?;
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("Living day {pos} of {len} [{bar:40}] {elapsed}");
+    bar.set_style(style.map_err(|e| e.to_string())?.progress_chars("=> "));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let (paris, begun): (Zone, _) = ("Europe/Paris".parse()?, Stopwatch::now());
+    let refusals = life::live(config, paris, MONTHS, SystemClock.now(), &bar)?;
+    bar.finish_and_clear();
+    fs::remove_file(&marker).map_err(|e| format!("cannot remove {}: {e}", marker.display()))?;
+    println!("Lived {} days in {:.1} s.\n", bar.position(), begun.elapsed().as_secs_f64());
+    Ok(refusals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::error::Code;
+    use crate::kit::keys::random;
+    use crate::kit::time::ManualClock;
+    use crate::verify;
+
+    /// A place of its own, gone afterwards.
+    struct Temporary(Files);
+
+    impl Temporary {
+        fn new() -> Self {
+            let name = format!("primeur-demo-{:016x}", u64::from_be_bytes(random()));
+            Temporary(Files::new(std::env::temp_dir().join(name).join("demo")))
+        }
+    }
+
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(self.0.directory.parent().unwrap());
+        }
+    }
+
+    /// Lives a story that ends at an instant: the welcome, what was refused, and how many purchases there were.
+    fn lived(months: i32, until: &str) -> (String, world::Refusals, usize) {
+        let temporary = Temporary::new();
+        let config = settings(Config::load(None, std::iter::empty()).unwrap(), &temporary.0, 8080);
+        fs::create_dir_all(&temporary.0.directory).unwrap();
+        let (until, paris) = (until.parse().unwrap(), "Europe/Paris".parse().unwrap());
+        let refusals = life::live(&config, paris, months, until, &ProgressBar::hidden()).unwrap();
+        let state = service::open(&config, Arc::new(ManualClock::at(until))).unwrap();
+        let verdict = verify::run(&state.db).unwrap();
+        assert!(verdict.findings.is_empty(), "{:?}", verdict.findings);
+        let redemptions = verdict.checked.iter().find(|(what, _)| *what == "redemptions").unwrap().1;
+        (welcome::text(&state, &config.database.url, Some(&refusals)).unwrap(), refusals, redemptions)
+    }
+
+    #[test]
+    fn a_story_holds_together_on_whatever_day_it_is_told() {
+        // a leap day; two minutes into the day of the autumn clock change in Paris
+        for until in ["2028-02-29T10:00:00Z", "2026-10-24T22:02:00Z"] {
+            let (welcome, ..) = lived(1, until);
+            assert!(welcome.contains("it all adds up") && welcome.contains("CARD=HTTPS://"), "{welcome}");
+        }
+    }
+
+    #[test]
+    fn the_whole_story_meets_every_refusal_even_where_it_is_shortest_and_ends_with_money_on_a_card() {
+        let (welcome, refusals, redemptions) = lived(MONTHS, "2027-07-01T06:00:00Z");
+        assert!(redemptions >= 2000, "{redemptions}");
+        let all = [
+            Code::OutsideTerritory,
+            Code::AlreadyEnrolled,
+            Code::UnknownVoucher,
+            Code::VoucherBlocked,
+            Code::VoucherReplaced,
+            Code::VoucherSuspended,
+            Code::VoucherExpired,
+            Code::NotStarted,
+            Code::InsufficientBalance,
+            Code::ProducerNotApproved,
+            Code::ProducerSuspended,
+            Code::StallClosed,
+            Code::AlreadyRedeemedByYou,
+            Code::VoidWindowOver,
+        ];
+        assert_eq!(refusals.into_keys().collect::<Vec<_>>(), all);
+        let in_sight = |line: &&str| !line.starts_with("PRIMEUR__") && line.chars().count() > 100;
+        assert_eq!(welcome.lines().find(in_sight), None);
+        for word in ["CARD=HTTPS://", " active", " left", " ended"] {
+            assert!(welcome.contains(word), "{welcome}");
+        }
+    }
+
+    #[test]
+    fn a_fill_that_was_interrupted_is_not_taken_for_a_whole_one() {
+        let temporary = Temporary::new();
+        let files = &temporary.0;
+        fs::create_dir_all(&files.directory).unwrap();
+        assert!(!files.is_filled());
+        fs::write(files.unfinished(), "").unwrap();
+        fs::write(files.database(), "").unwrap();
+        assert!(!files.is_filled());
+        fs::remove_file(files.unfinished()).unwrap();
+        assert!(files.is_filled());
+        files.clear().unwrap();
+        assert!(!files.directory.exists() && files.clear().is_ok());
+    }
+
+    #[test]
+    fn two_demos_do_not_run_in_one_place() {
+        let temporary = Temporary::new();
+        let held = temporary.0.lock().unwrap();
+        assert!(temporary.0.lock().unwrap_err().contains("already"));
+        drop(held);
+        assert!(temporary.0.lock().is_ok());
+    }
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::str::FromStr;
+use std::sync::Mutex;
 
 use data_encoding::BASE32HEX_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
 
 use super::sql;
 use super::time::Instant;
@@ -54,13 +55,16 @@ kinds! {
     Redemption, RedemptionId = "red";
 }
 
+/// Tells apart, in order, what this process makes within one millisecond.
+static COUNTER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+
 impl<K> Id<K> {
     /// A new id whose time part is `now`: the injected clock's, so that a replayed past sorts as it happened.
     pub fn new(now: Instant) -> Self {
         let micros = now.as_microsecond();
         let seconds = u64::try_from(micros.div_euclid(1_000_000)).unwrap_or(0);
         let nanos = u32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
-        Self::from_uuid(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)))
+        Self::from_uuid(Uuid::new_v7(uuid::Timestamp::from_unix(&COUNTER, seconds, nanos)))
     }
 
     pub const fn from_uuid(uuid: Uuid) -> Self {
@@ -182,5 +186,7 @@ mod tests {
         let at =
             |s: i64| HouseholdId::new(Instant::from_microsecond(1_782_900_000_000_000 + s * 1_000_000)).to_string();
         assert!(at(1) < at(2) && at(2) < at(3));
+        let made: Vec<String> = (0..1000).map(|_| at(4)).collect();
+        assert!(made.is_sorted_by(|a, b| a < b), "and within one instant by their order");
     }
 }
