@@ -1,12 +1,13 @@
 //! Primeur: the payment backend for sustainable food vouchers.
 //!
 //! One folder a business word, one shape a folder: `mod.rs` (nouns, states, rules, commands), `store.rs` (its SQL),
-//! `api.rs` (JSON). Imports run one way, from a later name of this list to an earlier one:
+//! `api.rs` (JSON). Imports run one way, from a later name of this list to an earlier one; names between
+//! commas do not know each other:
 //!
 //! `kit < db < access, ledger < http < programme < household, producer < allowance < enrolment < voucher, budget <
-//! redemption < reconciliation < health, schedule, verify, routes < app < config < service < demo < main`
+//! redemption < reconciliation < health, schedule, verify < routes < app < config < service < demo < main`
 //!
-//! `http` serves `api.rs` files (and the root) only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
+//! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
 //! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files.
 //! `tests/tidy.rs` holds the rule.
 

@@ -101,6 +101,7 @@ fn voids_and_purchases_that_race_leave_no_cent_behind(world: World) {
 fn a_purchase_that_races_a_replaced_card_is_before_or_refused(world: World) {
     let town = Town::new(world);
     let card = town.new_card();
+    primeur::schedule::run(&town.world.state.db).unwrap();
     let (till, worker, old) = (town.tills[0].clone(), town.worker.clone(), card.clone());
     let mut jobs = vec![true; 40];
     jobs.insert(20, false);

@@ -2,9 +2,16 @@
 
 mod support;
 
+mod access;
 mod concurrency;
 mod crash;
 mod history;
+mod input;
+mod lists;
 mod redemption;
+mod roles;
+mod schema;
+mod service;
+mod tidy;
 mod tour;
 mod verify;

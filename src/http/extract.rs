@@ -2,7 +2,7 @@
 //!
 //! A handler takes its permit before any of these, so that who asks is settled first.
 
-use std::future::ready;
+use std::future::{Future, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
@@ -38,15 +38,16 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             if !is_json {
                 return Err(Problem(Error::Refused(Code::UnsupportedMediaType)));
             }
-            Ok(parse(&bytes(body).await?)?)
+            Ok(parse(&whole(body).await?)?)
         })
     }
 }
 
-/// A JSON body that may be left out; one that is there is read as strictly as any other.
-pub struct MaybeJson<T>(pub Option<Json<T>>);
+/// A JSON body that may be left out. One that is there is read as strictly as [`Json`] does: actix's `Option` would take
+/// a wrong body for none.
+pub struct OptionalJson<T>(pub Option<T>);
 
-impl<T: DeserializeOwned + 'static> FromRequest for MaybeJson<T> {
+impl<T: DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
     type Error = Problem;
     type Future = AfterPermit<Self>;
 
@@ -54,17 +55,17 @@ impl<T: DeserializeOwned + 'static> FromRequest for MaybeJson<T> {
         let is_json = is_json(req.headers());
         let body = web::Payload::from_request(req, payload);
         AfterPermit::new(req, async move {
-            let bytes = bytes(body).await?;
-            match bytes.is_empty() {
-                true => Ok(MaybeJson(None)),
-                false if !is_json => Err(Problem(Error::Refused(Code::UnsupportedMediaType))),
-                false => Ok(MaybeJson(Some(parse(&bytes)?))),
+            let bytes = whole(body).await?;
+            match (bytes.is_empty(), is_json) {
+                (true, _) => Ok(OptionalJson(None)),
+                (false, true) => Ok(OptionalJson(Some(parse(&bytes)?.value))),
+                (false, false) => Err(Problem(Error::Refused(Code::UnsupportedMediaType))),
             }
         })
     }
 }
 
-async fn bytes(body: impl Future<Output = actix_web::Result<web::Payload>>) -> Result<web::Bytes> {
+async fn whole(body: impl Future<Output = actix_web::Result<web::Payload>>) -> Result<web::Bytes> {
     let unreadable = |_| Error::Refused(Code::MalformedJson);
     match body.await.map_err(unreadable)?.to_bytes_limited(LONGEST_BODY).await {
         Ok(bytes) => bytes.map_err(unreadable),
@@ -83,6 +84,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>> {
     let malformed = |_| Error::Refused(Code::MalformedJson);
     let mut whole: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
     whole.sort_all_objects();
+    if !whole.is_object() {
+        // serde would take an array for a struct, its values in the order of the fields
+        return Err(field_error("", "invalid type: a JSON object is expected"));
+    }
     let digest = sha256(whole.to_string().as_bytes());
     // from the bytes again: a `Value` has already forgotten that a key came twice
     let mut from = serde_json::Deserializer::from_slice(bytes);
@@ -121,7 +126,9 @@ fn field_error(path: &str, message: &str) -> Error {
         Some((field, said)) if path.is_empty() => Error::invalid(field, said),
         Some((field, said)) => Error::invalid(&format!("{path}.{field}"), said),
         // a message may quote what was sent, which may be long
-        None => Error::invalid(path, message.chars().take(300).collect::<String>()),
+        None => {
+            Error::invalid(if path.is_empty() { "body" } else { path }, message.chars().take(300).collect::<String>())
+        }
     }
 }
 
@@ -238,8 +245,8 @@ mod tests {
             (r#"{"name":"a"}"#, "lines", "is missing"),
             (r#"{"name":"a","lines":[],"colour":"red"}"#, "colour", "unknown field"),
             (r#"{"name":"a","lines":[{"amount":"1","vat":2}]}"#, "lines[0].vat", "unknown field"),
-            ("[]", "", "invalid"),
-            ("7", "", "invalid type"),
+            (r#"["a",[],null]"#, "body", "invalid type"),
+            ("7", "body", "invalid type"),
         ] {
             let (found, said) = field(order(text).err().unwrap());
             assert_eq!(found, path, "{text}");

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 
 use super::{Basket, Category, Filter, NewRedemption, Purchase};
-use crate::http::extract::{Json, List, MaybeJson, PathId, Query, page};
+use crate::http::extract::{Json, List, OptionalJson, PathId, Query, page};
 use crate::http::idempotency::{IdempotencyKey, once};
 use crate::http::permission::MayRedeem;
 use crate::http::problem::{self, Answer, Language};
@@ -174,9 +174,9 @@ pub async fn void_redemption(
     state: web::Data<State>,
     permit: MayRedeem,
     id: PathId<kind::Redemption>,
-    body: MaybeJson<VoidRequest>,
+    body: OptionalJson<VoidRequest>,
 ) -> Answer {
-    let reason = body.0.map(|body| body.value).unwrap_or_default().reason;
+    let reason = body.0.unwrap_or_default().reason;
     let voided = state.write(move |conn, now| super::void(conn, now, &permit.actor, id.0, reason.clone())).await?;
     Ok(ok(&RedemptionAnswer::from(voided)))
 }

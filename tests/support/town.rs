@@ -81,6 +81,11 @@ impl Town {
 
     pub fn with(world: World, setup: Setup) -> Self {
         let administrator = administrator(&world);
+        Self::among(world, administrator, setup)
+    }
+
+    /// A further town of a deployment that has its administrator.
+    pub fn among(world: World, administrator: Client, setup: Setup) -> Self {
         let (_, manager) = newcomer(&world, &administrator, "manager", "Pays d'Artois");
         let programme = manager
             .post(

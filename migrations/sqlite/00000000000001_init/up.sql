@@ -346,3 +346,30 @@ CREATE TRIGGER agreements_no_delete BEFORE DELETE ON agreements
 BEGIN
   SELECT RAISE(ABORT, 'agreements only grows: correct it with a further row');
 END;
+
+-- INSERT OR REPLACE deletes the rows in its way without asking the triggers above.
+CREATE TRIGGER transfers_no_replace BEFORE INSERT ON transfers
+WHEN EXISTS (SELECT 1 FROM transfers WHERE id = NEW.id OR reverses = NEW.reverses)
+BEGIN
+  SELECT RAISE(ABORT, 'transfers only grows: correct it with a further row');
+END;
+CREATE TRIGGER redemptions_no_replace BEFORE INSERT ON redemptions
+WHEN EXISTS (SELECT 1 FROM redemptions WHERE id = NEW.id)
+BEGIN
+  SELECT RAISE(ABORT, 'redemptions only grows: correct it with a further row');
+END;
+CREATE TRIGGER redemption_lines_no_replace BEFORE INSERT ON redemption_lines
+WHEN EXISTS (SELECT 1 FROM redemption_lines WHERE redemption_id = NEW.redemption_id AND position = NEW.position)
+BEGIN
+  SELECT RAISE(ABORT, 'redemption_lines only grows: correct it with a further row');
+END;
+CREATE TRIGGER voids_no_replace BEFORE INSERT ON voids
+WHEN EXISTS (SELECT 1 FROM voids WHERE redemption_id = NEW.redemption_id)
+BEGIN
+  SELECT RAISE(ABORT, 'voids only grows: correct it with a further row');
+END;
+CREATE TRIGGER agreements_no_replace BEFORE INSERT ON agreements
+WHEN EXISTS (SELECT 1 FROM agreements WHERE id = NEW.id OR (programme_id = NEW.programme_id AND (position = NEW.position OR reference = NEW.reference)))
+BEGIN
+  SELECT RAISE(ABORT, 'agreements only grows: correct it with a further row');
+END;

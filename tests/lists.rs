@@ -1,0 +1,120 @@
+//! Lists and addresses: what is asked for wrongly, and paging.
+
+use serde_json::Value;
+
+use crate::input::{Bench, operation};
+use crate::support::town::Setup;
+use crate::support::{Client, Town, World, contract, on_both_databases};
+
+on_both_databases!(
+    a_list_asked_for_wrongly_is_refused,
+    paging_shows_every_item_once_and_in_order,
+    an_unknown_address_is_404_and_an_unknown_method_405,
+);
+
+/// Every list that comes in pages, with somebody who sees the most of it.
+fn lists(town: &Town) -> Vec<(String, Client)> {
+    let of = |path: &str, client: &Client| (format!("/api/v1/{path}"), client.clone());
+    vec![
+        of("people", &town.administrator),
+        of("organisations", &town.manager),
+        of("programmes", &town.manager),
+        of("agreements", &town.manager),
+        of("producers", &town.manager),
+        of("stalls", &town.worker),
+        of(&format!("programmes/{}/applications", town.programme), &town.manager),
+        of("applications", &town.tills[0].client),
+        of("households", &town.worker),
+        of("enrolments", &town.worker),
+        of("vouchers", &town.worker),
+        of("redemptions", &town.tills[0].client),
+    ]
+}
+
+fn a_list_asked_for_wrongly_is_refused(world: World) {
+    let bench = Bench::new(world);
+    let lists = lists(&bench.town);
+    let known = contract::operations().into_iter().filter(|operation| operation.id.starts_with("list_"));
+    // members come all at once
+    assert_eq!(lists.len(), known.filter(|operation| operation.id != "list_members").count());
+    for (path, person) in lists {
+        for limit in ["0", "201", "-1", "x", "", "1.5", "9223372036854775808"] {
+            let problem = person.get(&format!("{path}?limit={limit}")).refused(422, "invalid_request");
+            assert_eq!(problem["fields"][0]["field"], "limit");
+        }
+        for cursor in ["", "x", "AAAA", "%00", "%FF", bench.household.as_str()] {
+            person.get(&format!("{path}?cursor={cursor}")).refused(400, "invalid_cursor");
+        }
+        for query in ["colour=red", "limit=1&limit=2", "Limit=1", "state=unheard_of", "household_id=x", "offset=0"] {
+            person.get(&format!("{path}?{query}")).refused(422, "invalid_request");
+        }
+    }
+    bench.unchanged();
+}
+
+fn paging_shows_every_item_once_and_in_order(world: World) {
+    let town = Town::with(world, Setup { producers: 4, agreements: vec![(100_000, 1); 4], ..Setup::default() });
+    let example = operation("create_programme").body_example.unwrap();
+    for _ in 0..3 {
+        town.manager.post("/api/v1/programmes", example.clone()).expect(201);
+        town.world.pass_minutes(1);
+        let card = town.new_card();
+        town.tills[0].redeem(&card.token, 100).expect(201);
+        town.open_stall(&town.tills[0].client, "Ferme");
+    }
+    for (path, person) in lists(&town) {
+        let whole = person.get(&format!("{path}?limit=200")).expect(200);
+        assert!(whole["next_cursor"].is_null());
+        let whole = whole["items"].as_array().unwrap();
+        let id =
+            |item: &Value| item.get("id").unwrap_or(&item["producer"]["id"]).as_str().unwrap_or_default().to_owned();
+        assert!(whole.len() >= 3 || path.ends_with("/v1/applications"), "{path}: {}", whole.len());
+        let newest_first = path.ends_with("/redemptions");
+        let sorted = whole.windows(2).all(|two| (id(&two[0]) < id(&two[1])) != newest_first);
+        assert!(sorted, "{path}");
+        for limit in [1, 2, whole.len()] {
+            let (mut seen, mut query) = (Vec::new(), format!("?limit={limit}"));
+            loop {
+                let page = person.get(&format!("{path}{query}")).expect(200);
+                let items = page["items"].as_array().unwrap();
+                assert!((1..=limit).contains(&items.len()), "{path}: an empty or overfull page");
+                seen.extend(items.iter().cloned());
+                match page["next_cursor"].as_str() {
+                    Some(cursor) => query = format!("?limit={limit}&cursor={cursor}"),
+                    None => break,
+                }
+            }
+            assert_eq!(&seen, whole, "{path} by {limit}");
+        }
+    }
+}
+
+fn an_unknown_address_is_404_and_an_unknown_method_405(world: World) {
+    let bench = Bench::new(world);
+    for client in [&bench.town.world.anybody(), &bench.town.manager] {
+        for path in ["/", "/api", "/api/v1", "/api/v1/", "/api/v2/people", "/api/v1/people/", "/api//v1/people", "/%00"]
+        {
+            client.get(path).refused(404, "not_found");
+        }
+        for operation in contract::operations() {
+            let here: Vec<String> = contract::operations()
+                .into_iter()
+                .filter(|other| other.path == operation.path)
+                .map(|other| other.method)
+                .collect();
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+                if !here.iter().any(|known| known == method) {
+                    let answer = client.send(method, &operation.path.replace(['{', '}'], ""), &[], None);
+                    let mut allowed: Vec<String> =
+                        answer.header("allow").unwrap().split(',').map(|name| name.trim().to_owned()).collect();
+                    answer.refused(405, "method_not_allowed");
+                    allowed.sort();
+                    let mut here = here.clone();
+                    here.sort();
+                    assert_eq!(allowed, here, "{method} {}", operation.path);
+                }
+            }
+        }
+    }
+    bench.unchanged();
+}

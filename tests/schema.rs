@@ -1,0 +1,237 @@
+//! The two databases: the same tables, and the rules that they themselves enforce.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::support::sql::Sql;
+use crate::support::{Town, World, on_both_databases};
+
+on_both_databases!(
+    migrating_a_second_time_changes_nothing,
+    the_journal_only_grows,
+    the_ledger_refuses_what_money_cannot_do,
+    an_account_is_never_overdrawn,
+    one_voucher_stands_on_an_enrolment,
+);
+
+/// `table.column type`, with `?` where it may be null and its place in the primary key, in order.
+type Columns = Vec<String>;
+
+fn columns_of_sqlite(sql: &mut Sql) -> Columns {
+    sql.lines(
+        "SELECT m.name || '.' || c.name || ' ' || c.type || CASE WHEN c.\"notnull\" = 0 AND c.pk = 0 THEN '?' ELSE '' END
+           || CASE WHEN c.pk > 0 THEN ' key ' || c.pk ELSE '' END AS line
+         FROM sqlite_master m JOIN pragma_table_info(m.name) c
+         WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' AND m.name <> '__diesel_schema_migrations'
+         ORDER BY m.name, c.cid",
+    )
+}
+
+fn columns_of_postgresql(sql: &mut Sql) -> Columns {
+    sql.lines(
+        "SELECT c.table_name || '.' || c.column_name || ' ' || c.udt_name
+           || CASE WHEN c.is_nullable = 'YES' THEN '?' ELSE '' END
+           || COALESCE(' key ' || k.ordinal_position, '') AS line
+         FROM information_schema.columns c
+         LEFT JOIN information_schema.table_constraints t
+           ON t.table_schema = 'public' AND t.table_name = c.table_name AND t.constraint_type = 'PRIMARY KEY'
+         LEFT JOIN information_schema.key_column_usage k
+           ON k.constraint_name = t.constraint_name AND k.table_name = c.table_name AND k.column_name = c.column_name
+         WHERE c.table_schema = 'public' AND c.table_name <> '__diesel_schema_migrations'
+         ORDER BY c.table_name COLLATE \"C\", c.ordinal_position",
+    )
+}
+
+/// What `src/db/schema.rs` says, in the words of one of the databases.
+fn columns_of_the_source(types: &BTreeMap<&str, &str>) -> Columns {
+    let mut columns: BTreeMap<String, Columns> = BTreeMap::new();
+    let (mut table, mut keys): (String, Vec<String>) = Default::default();
+    for line in include_str!("../src/db/schema.rs").lines().map(str::trim) {
+        if let Some((name, listed)) = line.strip_suffix(") {").and_then(|head| head.split_once(" (")) {
+            table = name.to_owned();
+            keys = listed.split(", ").map(str::to_owned).collect();
+        } else if let Some((name, of_type)) = line.strip_suffix(',').and_then(|column| column.split_once(" -> ")) {
+            let required = of_type.strip_prefix("Nullable<").and_then(|inner| inner.strip_suffix('>'));
+            let shown = types[required.unwrap_or(of_type)];
+            let null = if required.is_some() { "?" } else { "" };
+            let key = keys.iter().position(|key| key == name).map(|place| format!(" key {}", place + 1));
+            let column = format!("{table}.{name} {shown}{null}{}", key.unwrap_or_default());
+            columns.entry(table.clone()).or_default().push(column);
+        }
+    }
+    columns.into_values().flatten().collect()
+}
+
+#[test]
+fn both_databases_have_the_columns_that_the_queries_know() {
+    let (sqlite, postgresql) = (World::on_sqlite(), World::on_postgresql());
+    let (mut sqlite, mut postgresql) = (Sql::of(&sqlite), Sql::of(&postgresql));
+    let names = ["ty::Id", "Text", "ty::Instant", "ty::Day", "Bool", "Integer", "BigInt", "Binary"];
+    let of_sqlite = ["BLOB", "TEXT", "INTEGER", "TEXT", "INTEGER", "INTEGER", "INTEGER", "BLOB"];
+    let of_postgresql = ["uuid", "text", "timestamptz", "date", "bool", "int4", "int8", "bytea"];
+    let types = |of: [&'static str; 8]| names.into_iter().zip(of).collect();
+    let (found, known) = (columns_of_sqlite(&mut sqlite), columns_of_the_source(&types(of_sqlite)));
+    assert!(known.len() > 100, "{known:?}");
+    assert_eq!(found, known);
+    assert_eq!(columns_of_postgresql(&mut postgresql), columns_of_the_source(&types(of_postgresql)));
+    assert_eq!(sqlite.tables(), postgresql.tables());
+}
+
+#[test]
+fn both_databases_have_the_same_indexes() {
+    let (sqlite, postgresql) = (World::on_sqlite(), World::on_postgresql());
+    let of_sqlite = "SELECT name AS line FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name";
+    // those behind a constraint carry its table's name and a suffix, and SQLite names them otherwise
+    let of_postgresql = "SELECT indexname::text AS line FROM pg_indexes WHERE schemaname = 'public'
+        AND indexname NOT LIKE '%\\_pkey' AND indexname NOT LIKE '%\\_key' ORDER BY indexname COLLATE \"C\"";
+    assert_eq!(Sql::of(&sqlite).lines(of_sqlite), Sql::of(&postgresql).lines(of_postgresql));
+}
+
+fn migrating_a_second_time_changes_nothing(world: World) {
+    let mut sql = Sql::of(&world);
+    let all = |sql: &mut Sql| match sql {
+        Sql::Sqlite(_) => sql.lines("SELECT COALESCE(sql, name) AS line FROM sqlite_master ORDER BY name"),
+        Sql::Postgresql(_) => columns_of_postgresql(sql),
+    };
+    let (schema, counts) = (all(&mut sql), sql.counts());
+    assert_eq!(world.state.db.migrate(), Ok(0));
+    assert_eq!((all(&mut sql), sql.counts()), (schema, counts));
+}
+
+/// A town where something was bought, with a line, and undone.
+fn town_with_a_voided_purchase(world: World) -> Town {
+    let town = Town::new(world);
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    let mut basket = till.basket(&card.token, 2000, false);
+    basket["lines"] = json!([{"category": "eggs", "amount": "20.00"}]);
+    let sold = till.client.post_once("/api/v1/redemptions", basket).expect(201);
+    till.void(sold["id"].as_str().unwrap()).expect(200);
+    till.redeem(&card.token, 500).expect(201);
+    town
+}
+
+#[track_caller]
+fn refused(sql: &mut Sql, statement: &str, sqlite: &str, postgresql: &str) {
+    let Err(error) = sql.run(statement) else { panic!("the database let it pass: {statement}") };
+    let (said, expected) = (error.to_string(), if matches!(sql, Sql::Sqlite(_)) { sqlite } else { postgresql });
+    assert!(said.contains(expected), "{statement}\n{said}\nwhere {expected} was expected");
+}
+
+fn the_journal_only_grows(world: World) {
+    let town = town_with_a_voided_purchase(world);
+    let mut sql = Sql::of(&town.world);
+    let before = sql.counts();
+    for (table, column) in [
+        ("transfers", "amount_cents"),
+        ("redemptions", "covered_cents"),
+        ("redemption_lines", "amount_cents"),
+        ("voids", "reason"),
+        ("agreements", "granted_cents"),
+    ] {
+        assert!(sql.number(&format!("SELECT count(*) FROM {table}")) > 0, "{table} is empty: nothing to refuse");
+        let says = format!("{table} only grows");
+        refused(&mut sql, &format!("UPDATE {table} SET {column} = {column}"), &says, &says);
+        refused(&mut sql, &format!("DELETE FROM {table}"), &says, &says);
+        match sql {
+            Sql::Postgresql(_) => refused(&mut sql, &format!("TRUNCATE {table} CASCADE"), "", "only grows"),
+            // SQLite's own way to change a row without an UPDATE
+            Sql::Sqlite(_) => {
+                let replace = format!("INSERT OR REPLACE INTO {table} SELECT * FROM {table} LIMIT 1");
+                refused(&mut sql, &replace, &says, "");
+            }
+        }
+    }
+    assert_eq!(sql.counts(), before);
+    town.world.verify();
+}
+
+/// An INSERT of a copy of a transfer with some columns changed; the copy has an id of its own.
+fn copy_of_a_transfer(sql: &Sql, of: &str, changes: &[(&str, &str)]) -> String {
+    let new_id = match sql {
+        Sql::Sqlite(_) => "randomblob(16)",
+        Sql::Postgresql(_) => "gen_random_uuid()",
+    };
+    let columns = [
+        "id",
+        "debit_account",
+        "credit_account",
+        "agreement_id",
+        "amount_cents",
+        "code",
+        "reference",
+        "reverses",
+        "occurred_at",
+        "recorded_at",
+        "digest",
+    ];
+    let value = |column: &'static str| {
+        let changed = changes.iter().find(|(name, _)| *name == column).map(|(_, value)| *value);
+        changed.unwrap_or(if column == "id" { new_id } else { column })
+    };
+    let values = columns.map(value).join(", ");
+    format!("INSERT INTO transfers ({}) SELECT {values} FROM transfers WHERE {of} LIMIT 1", columns.join(", "))
+}
+
+fn the_ledger_refuses_what_money_cannot_do(world: World) {
+    let town = town_with_a_voided_purchase(world);
+    let mut sql = Sql::of(&town.world);
+    let before = sql.counts();
+
+    // a plain copy is let in, so that what follows is refused for what it says alone
+    let fine = copy_of_a_transfer(&sql, "code = 'issue'", &[("amount_cents", "1")]);
+    sql.run(&format!("BEGIN; {fine}; ROLLBACK")).unwrap();
+
+    for nothing in ["0", "-1"] {
+        let transfer = copy_of_a_transfer(&sql, "code = 'issue'", &[("amount_cents", nothing)]);
+        refused(&mut sql, &transfer, "CHECK constraint failed: amount_cents > 0", "transfers_amount_cents_check");
+    }
+    let round = copy_of_a_transfer(&sql, "code = 'issue'", &[("credit_account", "debit_account")]);
+    refused(&mut sql, &round, "debit_account <> credit_account", "transfers_check");
+
+    let elsewhere = "(SELECT a.id FROM accounts a WHERE a.agreement_id <> transfers.agreement_id LIMIT 1)";
+    for side in ["debit_account", "credit_account"] {
+        let across = copy_of_a_transfer(&sql, "code = 'issue'", &[(side, elsewhere)]);
+        refused(&mut sql, &across, "FOREIGN KEY constraint failed", "violates foreign key constraint");
+    }
+    let other = "(SELECT g.id FROM agreements g WHERE g.id <> transfers.agreement_id LIMIT 1)";
+    let across = copy_of_a_transfer(&sql, "code = 'issue'", &[("agreement_id", other)]);
+    refused(&mut sql, &across, "FOREIGN KEY constraint failed", "violates foreign key constraint");
+
+    let again = copy_of_a_transfer(&sql, "code = 'void'", &[]);
+    refused(&mut sql, &again, "transfers only grows", "transfers_reverses_key");
+    if matches!(sql, Sql::Sqlite(_)) {
+        let instead = again.replace("INSERT INTO", "INSERT OR REPLACE INTO");
+        refused(&mut sql, &instead, "transfers only grows", "");
+    }
+    let void_of_nothing = copy_of_a_transfer(&sql, "code = 'issue'", &[("code", "'void'")]);
+    refused(&mut sql, &void_of_nothing, "(code = 'void') = (reverses IS NOT NULL)", "transfers_check1");
+    assert_eq!(sql.counts(), before);
+    town.world.verify();
+}
+
+fn an_account_is_never_overdrawn(world: World) {
+    let town = town_with_a_voided_purchase(world);
+    let mut sql = Sql::of(&town.world);
+    for kind in ["available", "committed", "allowance", "payable"] {
+        let overdraw = format!("UPDATE accounts SET balance_cents = -1 WHERE kind = '{kind}'");
+        refused(&mut sql, &overdraw, "no_account_is_overdrawn", "no_account_is_overdrawn");
+    }
+    // a funder's account shows what they have given, and cannot owe them anything
+    let overdraw = "UPDATE accounts SET balance_cents = 1 WHERE kind = 'funder'";
+    refused(&mut sql, overdraw, "no_account_is_overdrawn", "no_account_is_overdrawn");
+    town.world.verify();
+}
+
+fn one_voucher_stands_on_an_enrolment(world: World) {
+    let town = Town::new(world);
+    let card = town.new_card();
+    let replaced = format!("/api/v1/vouchers/{}/replace", card.id);
+    town.worker.send("POST", &replaced, &[("idempotency-key", "remplacement-1")], None).expect(201);
+    let mut sql = Sql::of(&town.world);
+    let (sqlite, postgresql) = ("UNIQUE constraint failed: vouchers.enrolment_id", "one_standing_voucher");
+    for state in ["active", "blocked"] {
+        let revive = format!("UPDATE vouchers SET state = '{state}' WHERE state = 'replaced'");
+        refused(&mut sql, &revive, sqlite, postgresql);
+    }
+}
