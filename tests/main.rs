@@ -3,11 +3,17 @@
 mod support;
 
 mod access;
+mod allowance;
 mod concurrency;
 mod crash;
+mod downloads;
+mod enrolment;
 mod history;
 mod input;
 mod lists;
+mod producer;
+mod programme;
+mod reconciliation;
 mod redemption;
 mod roles;
 mod schema;
@@ -15,3 +21,5 @@ mod service;
 mod tidy;
 mod tour;
 mod verify;
+mod voucher;
+mod waiting_list;

@@ -330,6 +330,7 @@ diesel::table! {
         producer_id -> ty::Id,
         stall_id -> ty::Id,
         person_id -> ty::Id,
+        siret -> Text,
         basket_cents -> BigInt,
         covered_cents -> BigInt,
         void_until -> ty::Instant,

@@ -164,6 +164,11 @@ pub fn approval(conn: &mut Conn, programme: ProgrammeId, producer: OrganisationI
     Ok(store::application(conn, programme, producer)?.map(|application| application.state))
 }
 
+/// The SIRET under which a producer sells now. Whoever has applied has one.
+pub fn siret_of(conn: &mut Conn, producer: OrganisationId) -> Result<String> {
+    store::siret(conn, producer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

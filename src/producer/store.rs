@@ -62,6 +62,10 @@ pub fn has_profile(conn: &mut Conn, id: OrganisationId) -> Result<bool> {
     Ok(diesel::select(diesel::dsl::exists(producers::table.find(id))).get_result(conn)?)
 }
 
+pub fn siret(conn: &mut Conn, id: OrganisationId) -> Result<String> {
+    Ok(producers::table.find(id).select(producers::siret).first(conn)?)
+}
+
 /// The producers that somebody may see: one of them, or a page.
 pub fn visible(
     conn: &mut Conn,

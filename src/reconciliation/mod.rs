@@ -173,15 +173,15 @@ pub fn report(
     let producers = store::producers(conn, &purchases.values().map(|p| p.producer).collect::<BTreeSet<_>>())?;
     let pseudonyms = Pseudonyms { secret, agreement: agreement.id, month };
     let mut lines = Vec::new();
-    let mut by_producer = BTreeMap::<OrganisationId, ProducerRow>::new();
+    let mut by_producer = BTreeMap::<(OrganisationId, &str), ProducerRow>::new();
     let mut by_commune = BTreeMap::<String, (Cents, Cents)>::new();
     for (redemption, transfers) in by_purchase(journal) {
         let purchase = purchases.get(&redemption).ok_or_else(|| Error::internal("a transfer without its purchase"))?;
-        let (name, siret) = producers.get(&purchase.producer).cloned().unwrap_or_default();
+        let name = producers.get(&purchase.producer).cloned().unwrap_or_default();
         for (code, day, part) in transfers {
             let voided = code == TransferCode::Void;
-            let row = by_producer.entry(purchase.producer).or_default();
-            (row.producer, row.siret) = (name.clone(), siret.clone());
+            let row = by_producer.entry((purchase.producer, &purchase.siret)).or_default();
+            (row.producer, row.siret) = (name.clone(), purchase.siret.clone());
             let commune = by_commune.entry(purchase.commune.clone()).or_default();
             if voided {
                 row.voids += 1;

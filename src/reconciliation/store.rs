@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 
-use crate::db::schema::{accounts, enrolments, organisations, producers, redemptions};
+use crate::db::schema::{accounts, enrolments, organisations, redemptions};
 use crate::db::{Conn, SumCents};
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, EnrolmentId, OrganisationId, ProgrammeId, RedemptionId};
@@ -19,6 +19,7 @@ const CHUNK: usize = 1_000;
 pub struct Purchase {
     pub enrolment: EnrolmentId,
     pub producer: OrganisationId,
+    pub siret: String,
     pub commune: String,
     pub covered: Cents,
 }
@@ -27,35 +28,32 @@ pub fn purchases(conn: &mut Conn, ids: &BTreeSet<RedemptionId>) -> Result<BTreeM
     let ids: Vec<RedemptionId> = ids.iter().copied().collect();
     let mut found = BTreeMap::new();
     for ids in ids.chunks(CHUNK) {
-        let rows: Vec<(RedemptionId, EnrolmentId, OrganisationId, String, Cents)> = redemptions::table
+        let rows: Vec<(RedemptionId, EnrolmentId, OrganisationId, String, String, Cents)> = redemptions::table
             .inner_join(enrolments::table.on(enrolments::id.eq(redemptions::enrolment_id)))
             .filter(redemptions::id.eq_any(ids))
             .select((
                 redemptions::id,
                 redemptions::enrolment_id,
                 redemptions::producer_id,
+                redemptions::siret,
                 enrolments::commune_code,
                 redemptions::covered_cents,
             ))
             .load(conn)?;
-        let purchase =
-            |(id, enrolment, producer, commune, covered)| (id, Purchase { enrolment, producer, commune, covered });
+        let purchase = |(id, enrolment, producer, siret, commune, covered)| {
+            (id, Purchase { enrolment, producer, siret, commune, covered })
+        };
         found.extend(rows.into_iter().map(purchase));
     }
     Ok(found)
 }
 
-/// Name and SIRET of some producers.
-pub fn producers(
-    conn: &mut Conn,
-    ids: &BTreeSet<OrganisationId>,
-) -> Result<BTreeMap<OrganisationId, (String, String)>> {
-    let rows: Vec<(OrganisationId, String, String)> = producers::table
-        .inner_join(organisations::table)
-        .filter(producers::id.eq_any(ids.iter().copied().collect::<Vec<_>>()))
-        .select((producers::id, organisations::name, producers::siret))
-        .load(conn)?;
-    Ok(rows.into_iter().map(|(id, name, siret)| (id, (name, siret))).collect())
+/// Names of some producers.
+pub fn producers(conn: &mut Conn, ids: &BTreeSet<OrganisationId>) -> Result<BTreeMap<OrganisationId, String>> {
+    let names = organisations::table
+        .filter(organisations::id.eq_any(ids.iter().copied().collect::<Vec<_>>()))
+        .select((organisations::id, organisations::name));
+    Ok(names.load(conn)?.into_iter().collect())
 }
 
 /// How many households of each commune a programme had taken in before an instant.

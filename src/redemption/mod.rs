@@ -97,6 +97,7 @@ pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption)
         producer_id: actor.organisation,
         stall_id: stall.id,
         person_id: actor.person,
+        siret: producer::siret_of(conn, actor.organisation)?,
         basket_cents: new.basket.total,
         covered_cents: covered,
         void_until: now.plus_minutes(programme.rules()?.void_window_minutes),
@@ -171,6 +172,8 @@ pub fn void(
     let void =
         Void { redemption_id: id, person_id: actor.person, reason: reason.map(Text::into_string), recorded_at: now };
     store::insert_void(conn, &void)?;
+    // grace is for what comes back: money whose window is over goes to its agreements first, swept or not
+    allowance::close(conn, now, &[redemption.enrolment_id])?;
 
     let payments = ledger::transfers_of(conn, id.cast())?;
     let back = |paid: &ledger::Transfer| Entry {

@@ -19,6 +19,8 @@ pub struct Redemption {
     pub producer_id: OrganisationId,
     pub stall_id: StallId,
     pub person_id: PersonId,
+    /// The producer's on the day: a move later changes no closed month.
+    pub siret: String,
     pub basket_cents: Cents,
     pub covered_cents: Cents,
     /// The first instant at which it can no longer be undone.

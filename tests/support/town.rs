@@ -12,6 +12,9 @@ pub struct Setup {
     pub funding_rule: &'static str,
     /// What each agreement grants, in cents, and its weight.
     pub agreements: Vec<(i64, i32)>,
+    /// First day, last day and days of grace of the first agreements; of the others, the programme's days and 31.
+    pub terms: Vec<(&'static str, &'static str, i32)>,
+    pub time_zone: &'static str,
     pub starts_on: String,
     pub ends_on: String,
     pub producers: usize,
@@ -23,6 +26,8 @@ impl Default for Setup {
             rules: rules("60.00", "none"),
             funding_rule: "fixed_shares",
             agreements: vec![(1_000_000, 1), (1_000_000, 1)],
+            terms: Vec::new(),
+            time_zone: "Europe/Paris",
             starts_on: "2026-01-01".to_owned(),
             ends_on: "2027-12-31".to_owned(),
             producers: 2,
@@ -42,6 +47,15 @@ pub fn rules(amount: &str, carry_over: &str) -> Value {
         "void_grace_days": 7,
         "show_balance": false,
     })
+}
+
+/// Other rules than those of [`rules`]: each pair is the path of a rule and its value.
+pub fn rules_with(changes: &[(&str, Value)]) -> Value {
+    let mut rules = rules("60.00", "none");
+    for (path, value) in changes {
+        *rules.pointer_mut(&format!("/{}", path.replace('.', "/"))).unwrap() = value.clone();
+    }
+    rules
 }
 
 /// A producer's person at their stall.
@@ -91,7 +105,7 @@ impl Town {
             .post(
                 "/api/v1/programmes",
                 json!({
-                    "name": "Chèque du marché", "starts_on": setup.starts_on, "ends_on": setup.ends_on,
+                    "name": "Chèque du marché", "time_zone": setup.time_zone, "starts_on": setup.starts_on, "ends_on": setup.ends_on,
                     "funding_rule": setup.funding_rule, "rules": setup.rules,
                     "communes": [{"code": "62427", "name": "Hénin-Beaumont"}, {"code": "62215", "name": "Carvin"}],
                     "legal_basis": {"code": "social_aid", "reference": "CASF L123-5"},
@@ -100,12 +114,15 @@ impl Town {
             .expect(201);
         let programme = programme["id"].as_str().unwrap().to_owned();
         let (mut funders, mut agreements) = (Vec::new(), Vec::new());
-        for (number, &(granted, weight)) in (1..).zip(&setup.agreements) {
+        for (place, &(granted, weight)) in setup.agreements.iter().enumerate() {
+            let number = place + 1;
             let (id, funder) = newcomer(&world, &manager, "funder", &format!("Fondation {number}"));
             funders.push(funder);
+            let whole = (setup.starts_on.as_str(), setup.ends_on.as_str(), 31);
+            let (starts_on, ends_on, grace_days) = setup.terms.get(place).copied().unwrap_or(whole);
             let agreement = json!({
                 "funder_id": id, "reference": format!("C-{number}"), "granted": euros(granted),
-                "starts_on": setup.starts_on, "ends_on": setup.ends_on, "grace_days": 31, "share_weight": weight,
+                "starts_on": starts_on, "ends_on": ends_on, "grace_days": grace_days, "share_weight": weight,
             });
             let signed =
                 manager.post_once(&format!("/api/v1/programmes/{programme}/agreements"), agreement).expect(201);
@@ -137,9 +154,28 @@ impl Town {
         town
     }
 
+    /// One agreement more, of a new funder, over the default programme's days.
+    pub fn sign(&mut self, granted: i64, weight: i32) {
+        let number = self.agreements.len() + 1;
+        let (id, funder) = newcomer(&self.world, &self.manager, "funder", &format!("Fondation {number}"));
+        let agreement = json!({
+            "funder_id": id, "reference": format!("C-{number}"), "granted": euros(granted),
+            "starts_on": "2026-01-01", "ends_on": "2027-12-31", "grace_days": 31, "share_weight": weight,
+        });
+        let path = format!("/api/v1/programmes/{}/agreements", self.programme);
+        let signed = self.manager.post_once(&path, agreement).expect(201);
+        self.funders.push(funder);
+        self.agreements.push(signed["id"].as_str().unwrap().to_owned());
+    }
+
     /// A producer with one stall who has applied, and is not yet approved.
     pub fn new_till(&self, number: usize) -> Till {
-        let (producer, client) = newcomer(&self.world, &self.manager, "producer", &format!("Ferme {number}"));
+        self.new_till_named(number, &format!("Ferme {number}"))
+    }
+
+    /// The same under a name of the test's own.
+    pub fn new_till_named(&self, number: usize, name: &str) -> Till {
+        let (producer, client) = newcomer(&self.world, &self.manager, "producer", name);
         client
             .put(
                 "/api/v1/producers/me",
@@ -178,6 +214,13 @@ impl Town {
         self.worker.post_once("/api/v1/enrolments", json!({"household_id": household, "programme_id": self.programme}))
     }
 
+    /// Enrols a new household of so many adults and children, and tells the enrolment's id and state.
+    pub fn enrol_many(&self, adults: i32, children: i32) -> (String, String) {
+        let enrolment = self.enrol_household(&self.household(adults, children)).expect(201);
+        let text = |key: &str| enrolment[key].as_str().unwrap().to_owned();
+        (text("id"), text("state"))
+    }
+
     /// Enrols a new household and hands it a card.
     pub fn new_card(&self) -> Card {
         let enrolment = self.enrol();
@@ -201,6 +244,12 @@ impl Town {
 
     pub fn budget(&self) -> Value {
         self.manager.get(&format!("/api/v1/programmes/{}/budget", self.programme)).expect(200)
+    }
+
+    /// One figure of one agreement's budget, in cents.
+    pub fn figure(&self, agreement: usize, name: &str) -> i64 {
+        let budget = self.budget();
+        cents(&budget["agreements"].as_array().unwrap()[agreement][name])
     }
 
     pub fn report(&self, agreement: usize, month: &str) -> Value {

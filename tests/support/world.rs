@@ -89,10 +89,6 @@ impl World {
         }
     }
 
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
     /// A client that has not logged in.
     pub fn anybody(&self) -> Client {
         Client::new(&self.address)

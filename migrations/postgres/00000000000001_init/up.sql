@@ -279,6 +279,7 @@ CREATE TABLE redemptions (
   producer_id UUID NOT NULL REFERENCES organisations (id),
   stall_id UUID NOT NULL REFERENCES stalls (id),
   person_id UUID NOT NULL REFERENCES people (id),
+  siret TEXT NOT NULL CHECK (length(siret) = 14), -- the producer's on the day: a closed month keeps it
   basket_cents INT8 NOT NULL CHECK (basket_cents > 0),
   covered_cents INT8 NOT NULL CHECK (covered_cents > 0),
   void_until TIMESTAMPTZ NOT NULL,

@@ -279,6 +279,7 @@ CREATE TABLE redemptions (
   producer_id BLOB NOT NULL REFERENCES organisations (id),
   stall_id BLOB NOT NULL REFERENCES stalls (id),
   person_id BLOB NOT NULL REFERENCES people (id),
+  siret TEXT NOT NULL CHECK (length(siret) = 14), -- the producer's on the day: a closed month keeps it
   basket_cents INTEGER NOT NULL CHECK (basket_cents > 0),
   covered_cents INTEGER NOT NULL CHECK (covered_cents > 0),
   void_until INTEGER NOT NULL,
