@@ -19,6 +19,7 @@ on_both_databases!(
     nobody_enrols_in_a_programme_or_a_household_of_others,
     a_suspended_household_spends_nothing_until_it_is_resumed,
     a_leaver_keeps_what_it_has_in_hand_unless_it_is_taken_back,
+    nobody_has_the_same_month_twice_by_leaving_and_coming_back,
     a_household_that_grows_keeps_what_it_was_promised,
     a_household_may_come_back_after_leaving_and_after_the_end,
     who_a_household_is_is_seen_by_its_own_structure_only_and_can_be_erased,
@@ -273,6 +274,30 @@ fn a_household_may_come_back_after_leaving_and_after_the_end(world: World) {
     assert_eq!(town.worker.get(&query).expect(200)["items"].as_array().unwrap().len(), 3);
     let active = town.worker.get(&format!("{query}&state=active")).expect(200);
     assert_eq!(active["items"][0]["id"], third.enrolment.as_str());
+    town.world.verify();
+}
+
+fn nobody_has_the_same_month_twice_by_leaving_and_coming_back(world: World) {
+    let town = Town::new(world);
+    let till = &town.tills[0];
+    for (spent, return_issued) in [(0, false), (100, false), (6000, true)] {
+        let household = town.household(1, 0);
+        let card = town.card_for(&id(&town.enrol_household(&household).expect(201)));
+        if spent > 0 {
+            till.redeem(&card.token, spent).expect(201);
+        }
+        leave(&town, &card.enrolment, return_issued);
+        town.enrol_household(&household).refused(409, "already_enrolled");
+        // a lost card of who has money in hand is still replaced
+        town.worker.act_once(&format!("/api/v1/vouchers/{}/replace", card.id)).expect(201);
+        let again = town.enrol_household(&household);
+        again.refused(409, "already_enrolled");
+    }
+    let household = town.household(1, 0);
+    let untouched = town.card_for(&id(&town.enrol_household(&household).expect(201)));
+    leave(&town, &untouched.enrolment, true);
+    town.worker.act_once(&format!("/api/v1/vouchers/{}/replace", untouched.id)).refused(409, "enrolment_state");
+    town.enrol_household(&household).expect(201);
     town.world.verify();
 }
 

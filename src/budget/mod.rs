@@ -92,9 +92,11 @@ pub fn budget(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> 
     let first = first.unwrap_or(now).max(since);
     let days = ((now.as_second() - first.as_second()) / 86_400).clamp(1, PACE_DAYS);
     let daily_pace = Cents(promised.0.max(0) / days);
-    let runs_out_in = runs_out(total.available, daily_pace)
-        .map(|days| Ok::<_, crate::kit::error::Error>(programme.zone()?.day_of(now).plus_days(days).month()))
-        .transpose()?;
+    let today = programme.zone()?.day_of(now);
+    // what an agreement that is over has left can no longer be promised
+    let live = agreements.iter().filter(|(agreement, _)| agreement.ends_on >= today);
+    let promisable = live.map(|(_, money)| money.available).sum();
+    let runs_out_in = runs_out(promisable, daily_pace).map(|days| today.plus_days(days).month());
     Ok(Budget { total, agreements, enrolments: enrolment::counts(conn, id)?, daily_pace, runs_out_in })
 }
 

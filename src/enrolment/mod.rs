@@ -51,13 +51,16 @@ pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -
     if !programme::territory(conn, programme.id)?.iter().any(|commune| commune.code == household.commune_code) {
         return Err(Error::Refused(Code::OutsideTerritory));
     }
-    if store::is_running(conn, household.id, programme.id)? {
+    if store::is_running(conn, household.id, programme.id, now)? {
         return Err(Error::Refused(Code::AlreadyEnrolled));
     }
     let today = programme.zone()?.day_of(now);
     let starts_on = new.starts_on.unwrap_or(today.max(programme.starts_on));
     if starts_on < today {
         return Err(Error::Refused(Code::StartInPast));
+    }
+    if starts_on < programme.starts_on {
+        return Err(Error::invalid("starts_on", "must not be before the programme's first day"));
     }
     let rules = programme.rules()?;
     let periods = periods_within(&programme, starts_on)?.ok_or(Error::Refused(Code::ProgrammeEndsFirst))?;
@@ -143,17 +146,17 @@ pub fn resume(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Enrolme
 
 fn change(conn: &mut Conn, actor: &Actor, id: EnrolmentId, from: State, to: State) -> Result<Enrolment> {
     allowance::lock(conn, id)?;
-    let mut enrolment = own(conn, actor, id)?;
-    if enrolment.state != from {
+    let enrolment = own(conn, actor, id)?;
+    // guarded: the scheduler ends enrolments without asking for their purse
+    if !store::move_state(conn, id, from, to)? {
         return Err(Error::Refused(Code::EnrolmentState));
     }
-    enrolment.state = to;
-    store::update(conn, &enrolment)?;
-    Ok(enrolment)
+    Ok(Enrolment { state: to, ..enrolment })
 }
 
 /// Takes a household out: what was promised and not yet issued goes back to the agreements at once. What it already
-/// has in hand stays its own until its window closes, unless `return_issued`.
+/// has in hand stays its own until its window closes, unless `return_issued`. It cannot come back before every window has
+/// closed of which it kept or spent anything: nobody has the same month twice.
 pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, return_issued: bool) -> Result<Enrolment> {
     let programme = own(conn, actor, id)?.programme_id;
     programme::lock(conn, programme)?;
@@ -163,6 +166,11 @@ pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, retu
         return Err(Error::Refused(Code::EnrolmentState));
     }
     allowance::issue(conn, now, &[id])?;
+    let had = allowance::allowances(conn, id)?.into_iter().filter(|(allowance, held)| {
+        let untouched = *held == allowance.amount_cents;
+        allowance.state == allowance::State::Issued && !(return_issued && untouched)
+    });
+    enrolment.closes_at = had.map(|(allowance, _)| allowance.closes_at).max();
     allowance::release(conn, now, id, return_issued)?;
     (enrolment.state, enrolment.left_at, enrolment.waiting_since) = (State::Left, Some(now), None);
     store::update(conn, &enrolment)?;

@@ -25,7 +25,7 @@ pub struct Enrolment {
     pub starts_on: Day,
     /// All periods together.
     pub promised_cents: Cents,
-    /// When the last window closes; none while waiting.
+    /// When its last window closes: none while waiting; of who has left, the last of which anything was kept or spent.
     pub closes_at: Option<Instant>,
     pub waiting_since: Option<Instant>,
     pub activated_at: Option<Instant>,
@@ -52,15 +52,25 @@ pub fn update(conn: &mut Conn, enrolment: &Enrolment) -> Result<()> {
     Ok(())
 }
 
+/// Moves an enrolment from one state to another, if it is there.
+pub fn move_state(conn: &mut Conn, id: EnrolmentId, from: State, to: State) -> Result<bool> {
+    let moved = diesel::update(enrolments::table.find(id).filter(enrolments::state.eq(from)))
+        .set(enrolments::state.eq(to))
+        .execute(conn)?;
+    Ok(moved == 1)
+}
+
 pub fn enrolment(conn: &mut Conn, id: EnrolmentId) -> Result<Option<Enrolment>> {
     Ok(enrolments::table.find(id).select(Enrolment::as_select()).first(conn).optional()?)
 }
 
-pub fn is_running(conn: &mut Conn, household: HouseholdId, programme: ProgrammeId) -> Result<bool> {
+/// Whether a household is in a programme, or has left it with a window open of which it kept or spent something.
+pub fn is_running(conn: &mut Conn, household: HouseholdId, programme: ProgrammeId, now: Instant) -> Result<bool> {
+    let had = enrolments::state.eq(State::Left).and(enrolments::closes_at.assume_not_null().gt(now));
     let running = enrolments::table
         .filter(enrolments::household_id.eq(household))
         .filter(enrolments::programme_id.eq(programme))
-        .filter(enrolments::state.eq_any(RUNNING));
+        .filter(enrolments::state.eq_any(RUNNING).or(enrolments::closes_at.is_not_null().and(had)));
     Ok(diesel::select(diesel::dsl::exists(running)).get_result(conn)?)
 }
 

@@ -80,8 +80,13 @@ pub fn replace(conn: &mut Conn, now: Instant, actor: &Actor, secret: &Secret, id
     if old.state == State::Replaced {
         return Err(Error::Refused(ErrorCode::VoucherState));
     }
-    store::set_state(conn, id, State::Replaced)?;
     let enrolment = enrolment::own(conn, actor, old.enrolment_id)?;
+    // who has left may still have money in hand, and lose the card that holds it
+    let over = enrolment.closes_at.is_none_or(|closes_at| closes_at <= now);
+    if over {
+        return Err(Error::Refused(ErrorCode::EnrolmentState));
+    }
+    store::set_state(conn, id, State::Replaced)?;
     make(conn, now, secret, &enrolment, Some(id))
 }
 
