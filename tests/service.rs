@@ -246,16 +246,26 @@ fn raw_login(address: &str, sent: &Barrier) -> Option<String> {
 fn what_was_accepted_is_finished_before_the_end(place: Place) {
     const TOGETHER: usize = 50;
     let mut service = place.serve();
-    let sent = Barrier::new(TOGETHER + 1);
+    let sent = &Barrier::new(TOGETHER + 1);
+    let address = &service.address.clone();
     let answers: Vec<Option<String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..TOGETHER).map(|_| scope.spawn(|| raw_login(&service.address, &sent))).collect();
+        let (answered, first) = std::sync::mpsc::channel();
+        let log_in = move |answered: std::sync::mpsc::Sender<()>| {
+            let answer = raw_login(address, sent);
+            let _ = answered.send(());
+            answer
+        };
+        let threads: Vec<_> =
+            (0..TOGETHER).map(|_| answered.clone()).map(|answered| scope.spawn(move || log_in(answered))).collect();
         sent.wait();
+        // two passwords are checked at a time: with the first answer, the others are under way
+        first.recv().unwrap();
         service.ask_to_stop();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(service.ended().code(), Some(0), "{}", service.log());
     let answers: Vec<String> = answers.into_iter().flatten().collect();
-    assert!(!answers.is_empty(), "nothing was under way");
+    assert!(answers.len() > 1, "nothing was under way");
     for answer in answers {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("cut off: {answer}"));
         assert!(head.starts_with("HTTP/1.1 401") || head.starts_with("HTTP/1.1 503"), "{head}");
