@@ -19,6 +19,7 @@ pub struct HouseholdRequest {
     adults: i32,
     children: i32,
     commune: CommuneCode,
+    #[serde(default, deserialize_with = "crate::kit::object::maybe_object")]
     identity: Option<FirstIdentityRequest>,
 }
 

@@ -5,6 +5,7 @@ pub mod error;
 pub mod id;
 pub mod keys;
 pub mod money;
+pub mod object;
 pub mod sql;
 pub mod text;
 pub mod time;

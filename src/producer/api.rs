@@ -31,6 +31,7 @@ pub struct ProfileRequest {
 #[serde(deny_unknown_fields)]
 pub struct StallRequest {
     name: Line<200>,
+    #[serde(deserialize_with = "crate::kit::object::object")]
     commune: Commune,
 }
 

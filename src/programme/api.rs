@@ -27,9 +27,11 @@ pub struct ProgrammeRequest {
     starts_on: Day,
     ends_on: Day,
     funding_rule: FundingRule,
+    #[serde(deserialize_with = "crate::kit::object::object")]
     rules: Rules,
+    #[serde(deserialize_with = "crate::kit::object::objects")]
     communes: Vec<Commune>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::kit::object::maybe_object")]
     legal_basis: Option<LegalBasisRequest>,
 }
 

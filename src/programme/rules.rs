@@ -8,7 +8,9 @@ use crate::kit::money::Cents;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
+    #[serde(deserialize_with = "crate::kit::object::object")]
     pub amount: Amount,
+    #[serde(deserialize_with = "crate::kit::object::object")]
     pub period: PeriodRule,
     pub start: Start,
     pub carry_over: CarryOver,

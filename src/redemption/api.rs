@@ -29,7 +29,7 @@ pub struct RedemptionRequest {
     voucher: Text<400>,
     stall_id: StallId,
     basket: Cents,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::kit::object::objects")]
     lines: Vec<LineJson>,
     partial: bool,
     #[serde(default)]
