@@ -108,9 +108,21 @@ impl Config {
         let host = self.server.public_url.split_once("://").map(|(_, host)| host.trim_end_matches('/'));
         let plain = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'));
         must(
-            host.is_some_and(|host| !host.is_empty() && plain(host)) && self.server.public_url.starts_with("http"),
+            host.is_some_and(|host| !host.is_empty() && plain(host))
+                && ["http://", "https://"].iter().any(|scheme| self.server.public_url.starts_with(scheme)),
             "server.public_url must be http(s)://HOST, without a path",
         )?;
+        must(self.server.workers <= 512, "server.workers must be 0 to 512")?;
+        must(self.server.shutdown_seconds <= 600, "server.shutdown_seconds must be 0 to 600")?;
+        let named = !self.access.issuer.trim().is_empty() && !self.access.audience.trim().is_empty();
+        must(named, "access.issuer and access.audience must not be empty")?;
+        // a misspelt level would be taken for the name of a module, and nothing logged at all
+        let known = |part: &str| {
+            let level = part.rsplit('=').next().unwrap_or(part).trim();
+            ["off", "error", "warn", "info", "debug", "trace"].contains(&level)
+        };
+        let levels = "log.level must be error, warn, info, debug or trace, or a list of module=level";
+        must(self.log.level.split(',').all(known), levels)?;
         must((1..=60).contains(&self.access.access_minutes), "access.access_minutes must be 1 to 60")?;
         must((1..=8760).contains(&self.access.session_hours), "access.session_hours must be 1 to 8760")?;
         must((1..=720).contains(&self.access.invitation_hours), "access.invitation_hours must be 1 to 720")?;
@@ -211,6 +223,9 @@ mod tests {
         says("[log]\nformat = \"xml\"", &[], "format");
         says("[database]\nurl = \"mysql://x\"", &[], "database.url");
         says("[server]\npublic_url = \"https://host/path\"", &[], "public_url");
+        says("[server]\npublic_url = \"httpx://host\"", &[], "public_url");
+        says("", &[("PRIMEUR__LOG__LEVEL", "inof")], "log.level");
+        says("[access]\nissuer = \"\"", &[], "access.issuer");
         says("[access]\npassword_iterations = 1", &[], "password_iterations");
         says("", &[("PRIMEUR__SERVER__LISSTEN", "x")], "PRIMEUR__SERVER__LISSTEN");
         says("", &[("PRIMEUR__DATABASE__CONNECTIONS", "many")], "whole number");

@@ -55,8 +55,10 @@ enum Command {
 enum Admin {
     /// Make the first administrator. The password is asked for, or read from standard input if that is no terminal.
     Create {
+        /// What they log in with.
         #[arg(long)]
         email: Email,
+        /// Their own name.
         #[arg(long)]
         name: Line<200>,
         /// The organisation that runs this service.
@@ -77,7 +79,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let file = arguments.config.or_else(|| std::env::var_os("PRIMEUR_CONFIG").map(PathBuf::from));
-    let config = Config::load(file.as_deref(), std::env::vars())?;
+    // a name or value that is no text is none of ours
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = Config::load(file.as_deref(), environment)?;
     match arguments.command {
         Command::Demo { fresh, port, no_serve } => {
             let files = demo::Files::new("./data/demo");
@@ -94,19 +99,19 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
             println!("{steps} migrations run");
         }
         Command::Issue => {
-            let state = service::open(&config, Arc::new(SystemClock))?;
-            let done = schedule::run(&state.db).map_err(|e| e.to_string())?;
+            let db = service::open_migrated(&config, Arc::new(SystemClock))?;
+            let done = schedule::run(&db).map_err(|e| e.to_string())?;
             let schedule::Done { issued, closed, moved_up, ended } = done;
             println!("issued {issued}, closed {closed}, moved up {moved_up}, ended {ended}");
         }
         Command::Verify => return verify_database(&config),
         Command::Admin { command: Admin::Create { email, name, organisation } } => {
-            let state = service::open(&config, Arc::new(SystemClock))?;
+            let db = service::open_migrated(&config, Arc::new(SystemClock))?;
             let password = read_password()?;
-            let hash = access::password::hash(&state.access, &password).map_err(|e| e.to_string())?;
+            let hash = access::password::hash(&config.access(), &password).map_err(|e| e.to_string())?;
             let create =
                 |conn: &mut _, now| access::create_first_administrator(conn, now, &organisation, &email, &name, &hash);
-            state.db.write(create).map_err(|e| e.to_string())?;
+            db.write(create).map_err(|e| e.to_string())?;
             println!("{} may log in as administrator", email.as_str());
         }
     }
@@ -115,6 +120,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
 
 fn verify_database(config: &Config) -> Result<ExitCode, String> {
     let db = service::open_database(config, Arc::new(SystemClock))?;
+    if db.is_behind().map_err(|e| e.to_string())? {
+        return Err("this database has not the schema of this version: run `primeur migrate` first".to_owned());
+    }
     let verdict = verify::run(&db).map_err(|e| e.to_string())?;
     for (what, count) in &verdict.checked {
         println!("{what}: {count} checked");

@@ -1,7 +1,9 @@
 //! What happens by itself as time goes on: periods open, windows close, the waiting list moves up.
 
-use crate::db::Db;
-use crate::kit::error::Result;
+use crate::db::{Conn, Db};
+use crate::kit::error::{Error, Result};
+use crate::kit::id::EnrolmentId;
+use crate::kit::time::Instant;
 use crate::{allowance, enrolment, programme};
 
 /// Enrolments handled in one transaction: short enough that a till never waits long for it.
@@ -21,25 +23,43 @@ pub struct Done {
 }
 
 /// Does all that is due. Any number may run at once and after any pause: what is done is not done again.
+///
+/// What fails for one enrolment or programme is logged and left for the next run; the others have theirs done.
 pub fn run(db: &Db) -> Result<Done> {
     let mut done = Done::default();
-    loop {
-        let due = db.read(|conn| allowance::enrolments_due(conn, db.now(), BATCH))?;
-        if due.is_empty() {
-            break;
-        }
-        done.issued += db.write(|conn, now| allowance::issue(conn, now, &due))?;
-    }
-    loop {
-        let over = db.read(|conn| allowance::enrolments_to_close(conn, db.now(), BATCH))?;
-        if over.is_empty() {
-            break;
-        }
-        done.closed += db.write(|conn, now| allowance::close(conn, now, &over))?;
-    }
+    done.issued = each_batch(db, allowance::enrolments_due, allowance::issue)?;
+    done.closed = each_batch(db, allowance::enrolments_to_close, allowance::close)?;
     done.ended = db.write(enrolment::end_finished)?;
     for programme in db.read(programme::all)? {
-        done.moved_up += enrolment::move_up(db, programme)?;
+        match enrolment::move_up(db, programme) {
+            Ok(moved) => done.moved_up += moved,
+            Err(error) => tracing::error!(%programme, %error, "a waiting list could not move up"),
+        }
     }
     Ok(done)
+}
+
+type Find = fn(&mut Conn, Instant, Option<EnrolmentId>, i64) -> Result<Vec<EnrolmentId>>;
+type Work = fn(&mut Conn, Instant, &[EnrolmentId]) -> Result<usize>;
+
+/// Finds enrolments in order of id and works on them, many in one transaction, or one by one where that fails.
+fn each_batch(db: &Db, find: Find, work: Work) -> Result<usize> {
+    let (mut done, mut last) = (0, None);
+    loop {
+        let batch = db.read(|conn| find(conn, db.now(), last, BATCH))?;
+        let Some(&end) = batch.last() else { return Ok(done) };
+        last = Some(end);
+        match db.write(|conn, now| work(conn, now, &batch)) {
+            Ok(count) => done += count,
+            Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+            Err(_) => done += batch.iter().map(|id| alone(db, work, *id)).sum::<usize>(),
+        }
+    }
+}
+
+fn alone(db: &Db, work: Work, enrolment: EnrolmentId) -> usize {
+    db.write(|conn, now| work(conn, now, &[enrolment])).unwrap_or_else(|error| {
+        tracing::error!(%enrolment, %error, "what is due could not be done");
+        0
+    })
 }

@@ -1,6 +1,7 @@
 //! The service for real use: opens what it needs, serves, and does by itself what is due.
 
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,21 +15,34 @@ use crate::kit::keys::Keys;
 use crate::kit::time::{Clock, SystemClock};
 use crate::{access, app, schedule};
 
-/// Opens the database, without touching its schema. An embedded one gets its directory.
+/// Opens the database, without touching its schema. An embedded one gets its directory, for nobody else to read.
 pub fn open_database(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, String> {
     if let Some(path) = config.database.url.strip_prefix("sqlite://")
         && let Some(directory) = Path::new(path).parent().filter(|directory| !directory.as_os_str().is_empty())
     {
-        std::fs::create_dir_all(directory).map_err(|e| format!("cannot make {}: {e}", directory.display()))?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(|e| format!("cannot make {}: {e}", directory.display()))?;
     }
     Db::open(&config.database(), clock).map_err(|e| e.to_string())
 }
 
-/// Opens everything that a request needs: the schema brought up to date, the keys read or made, and known to the database.
-pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
+/// Opens the database and brings its schema up to date.
+pub fn open_migrated(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, String> {
     let db = open_database(config, clock)?;
     db.migrate().map_err(|e| e.to_string())?;
-    let keys = Keys::open(&config.keys.directory, db.now())?;
+    Ok(db)
+}
+
+/// Opens everything that a request needs: the database, and the keys. They are made for a new database only; one that
+/// has been used with keys must find them.
+pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
+    let db = open_migrated(config, clock)?;
+    let directory = &config.keys.directory;
+    let keys = match db.read(access::has_keys).map_err(|e| e.to_string())? {
+        true => Keys::open(directory)
+            .map_err(|e| format!("{e}. This database has been used with keys: restore them from your backup."))?,
+        false => Keys::create(directory, db.now())?,
+    };
     db.write(|conn, now| access::register_keys(conn, now, &keys)).map_err(|e| e.to_string())?;
     Ok(State {
         db,

@@ -133,7 +133,7 @@ fn a_token_that_this_deployment_has_not_made_is_refused(world: World) {
     let sign = |claims: &Claims| token::sign(keys, claims).unwrap();
     me(&client.with_token(&sign(&claims))).expect(200);
 
-    let elsewhere = Keys::open(&world.directory.join("elsewhere"), world.now()).unwrap();
+    let elsewhere = Keys::create(&world.directory.join("elsewhere"), world.now()).unwrap();
     let now = world.now().as_second();
     let mut bad = vec![
         token::sign(&elsewhere.login, &claims).unwrap(),
@@ -256,7 +256,11 @@ fn each_brings_in_whom_they_may(world: World) {
         bring(by, &neighbour).refused(404, "not_found");
         bring(by, &organisation_of(&administrator)).refused(404, "not_found");
     }
-    for kind in &kinds[2..] {
+    // an evaluator's people are brought in by others alone
+    let (organisation, evaluator) = newcomer(&world, &manager, "evaluator", "Regard");
+    bring(&evaluator, &organisation).refused(403, "forbidden");
+    bring(&manager, &organisation).expect(201);
+    for kind in &kinds[2..5] {
         let (organisation, lead) = newcomer(&world, &manager, kind, "Essai");
         let colleague = join(&world, &lead, &organisation, false);
         bring(&not_lead, &organisation).expect(201);
@@ -309,9 +313,9 @@ fn a_database_whose_keys_are_gone_is_not_opened(world: World) {
     }
     assert_eq!(files, 3);
     let register = |keys: &Keys| world.state.db.write(|conn, now| access::register_keys(conn, now, keys));
-    register(&Keys::open(&directory, world.now()).unwrap()).unwrap();
+    register(&Keys::create(&directory, world.now()).unwrap()).unwrap();
 
-    let others = Keys::open(&world.directory.join("elsewhere"), world.now()).unwrap();
+    let others = Keys::create(&world.directory.join("elsewhere"), world.now()).unwrap();
     let Err(Error::Internal(message)) = register(&others) else { panic!("other keys were taken") };
     assert!(message.contains("is missing from the key directory: restore it"), "{message}");
     // and nothing of the attempt is remembered

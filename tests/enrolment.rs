@@ -20,6 +20,7 @@ on_both_databases!(
     a_suspended_household_spends_nothing_until_it_is_resumed,
     a_leaver_keeps_what_it_has_in_hand_unless_it_is_taken_back,
     nobody_has_the_same_month_twice_by_leaving_and_coming_back,
+    who_leaves_while_suspended_spends_nothing_more,
     a_household_that_grows_keeps_what_it_was_promised,
     a_household_may_come_back_after_leaving_and_after_the_end,
     who_a_household_is_is_seen_by_its_own_structure_only_and_can_be_erased,
@@ -227,13 +228,13 @@ fn a_leaver_keeps_what_it_has_in_hand_unless_it_is_taken_back(world: World) {
     assert_eq!(town.budget()["enrolments"]["left"], 2);
 
     till.redeem(&keeps.token, 4000).expect(201);
-    till.redeem(&returns.token, 1).refused(409, "insufficient_balance");
+    till.redeem(&returns.token, 1).refused(409, "voucher_expired");
     for card in [&keeps, &returns] {
         for action in ["suspend", "resume"] {
             act(&town, &card.enrolment, action).refused(409, "enrolment_state");
         }
-        let path = format!("/api/v1/enrolments/{}/leave", card.enrolment);
-        town.worker.post(&path, json!({"return_issued": true})).refused(409, "enrolment_state");
+        // a repeat gets the first answer, and moves nothing
+        assert_eq!(leave(&town, &card.enrolment, false)["left_at"], "2026-07-01T08:00:00Z");
     }
     // what it kept is over with its month
     town.world.advance_to("2026-07-31T22:00:00Z");
@@ -263,7 +264,7 @@ fn a_household_may_come_back_after_leaving_and_after_the_end(world: World) {
     let first = town.card_for(&id(&town.enrol_household(&household).expect(201)));
     leave(&town, &first.enrolment, true);
     let second = town.card_for(&id(&town.enrol_household(&household).expect(201)));
-    till.redeem(&first.token, 100).refused(409, "insufficient_balance");
+    till.redeem(&first.token, 100).refused(409, "voucher_expired");
     till.redeem(&second.token, 6000).expect(201);
     town.world.advance_to("2026-07-31T22:00:00Z");
     assert_eq!(state(&town, &second.enrolment), "ended");
@@ -274,6 +275,24 @@ fn a_household_may_come_back_after_leaving_and_after_the_end(world: World) {
     assert_eq!(town.worker.get(&query).expect(200)["items"].as_array().unwrap().len(), 3);
     let active = town.worker.get(&format!("{query}&state=active")).expect(200);
     assert_eq!(active["items"][0]["id"], third.enrolment.as_str());
+    town.world.verify();
+}
+
+fn who_leaves_while_suspended_spends_nothing_more(world: World) {
+    let town = Town::new(world);
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    till.redeem(&card.token, 1000).expect(201);
+    act(&town, &card.enrolment, "suspend").expect(200);
+    leave(&town, &card.enrolment, false);
+    till.redeem(&card.token, 100).refused(409, "voucher_expired");
+    assert_eq!(town.budget()["total"]["returned"], "50.00");
+    // and who has left with money in hand may give it back later
+    let keeps = town.new_card();
+    till.redeem(&keeps.token, 1000).expect(201);
+    leave(&town, &keeps.enrolment, false);
+    leave(&town, &keeps.enrolment, true);
+    till.redeem(&keeps.token, 100).refused(409, "voucher_expired");
+    assert_eq!(town.budget()["total"]["returned"], "100.00");
     town.world.verify();
 }
 
@@ -289,9 +308,8 @@ fn nobody_has_the_same_month_twice_by_leaving_and_coming_back(world: World) {
         leave(&town, &card.enrolment, return_issued);
         town.enrol_household(&household).refused(409, "already_enrolled");
         // a lost card of who has money in hand is still replaced
-        town.worker.act_once(&format!("/api/v1/vouchers/{}/replace", card.id)).expect(201);
-        let again = town.enrol_household(&household);
-        again.refused(409, "already_enrolled");
+        let status = if return_issued { 409 } else { 201 };
+        town.worker.act_once(&format!("/api/v1/vouchers/{}/replace", card.id)).expect(status);
     }
     let household = town.household(1, 0);
     let untouched = town.card_for(&id(&town.enrol_household(&household).expect(201)));

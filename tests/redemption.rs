@@ -126,6 +126,12 @@ fn a_second_tap_is_caught_unless_the_seller_says_it_is_another_purchase(world: W
     redeem(&basket).expect(201);
     basket["another_purchase"] = json!(true);
     redeem(&basket).expect(201);
+    // nor is the tap that emptied the card to be paid a second time
+    let rest = town.balance(&card.enrolment);
+    let mut last = till.basket(&card.token, rest + 100, true);
+    last["another_purchase"] = json!(false);
+    redeem(&last).expect(201);
+    redeem(&last).refused(409, "already_redeemed_by_you");
     town.world.verify();
 }
 

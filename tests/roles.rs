@@ -296,10 +296,12 @@ fn an_id_of_somebody_else_inside_a_body_or_a_query_helps_no_further(world: World
     for (role, path, body) in tries {
         neighbours.person(role).post_once(&path, body).refused(404, "not_found");
     }
-    for person in neighbours.second_people.values() {
+    for (role, person) in &neighbours.second_people {
         let (organisation_id, email) = (&first.structure, "intrus@primeur.example");
         let body = json!({"organisation_id": organisation_id, "email": email, "name": "Intrus", "lead": true});
-        person.post("/api/v1/people", body).refused(404, "not_found");
+        // an evaluator brings nobody in anywhere
+        let (status, code) = if *role == "evaluator" { (403, "forbidden") } else { (404, "not_found") };
+        person.post("/api/v1/people", body).refused(status, code);
     }
     // a voucher is good at any stall that its programme has approved, and at no other
     let stranger = neighbours.person("producer");

@@ -49,6 +49,7 @@ macro_rules! on_both_databases {
 on_both_databases!(
     the_first_start_makes_keys_and_nobody,
     the_first_administrator_is_made_once_with_a_password_from_standard_input,
+    a_start_without_the_keys_of_its_database_fails_and_makes_no_others,
     each_command_says_what_it_did,
     a_key_that_the_configuration_does_not_have_stops_the_start_and_is_named,
     what_was_accepted_is_finished_before_the_end,
@@ -200,6 +201,20 @@ fn the_first_administrator_is_made_once_with_a_password_from_standard_input(plac
     let person = log_in(&service.client(), "admin@primeur.example").expect(200)["person"].clone();
     assert_eq!((&person["role"], &person["lead"]), (&json!("administrator"), &json!(true)));
     log_in(&service.client(), "intrus@primeur.example").refused(401, "invalid_credentials");
+}
+
+fn a_start_without_the_keys_of_its_database_fails_and_makes_no_others(place: Place) {
+    drop(place.serve());
+    let (keys, kept) = (place.directory.join("keys"), place.directory.join("kept"));
+    std::fs::rename(&keys, &kept).unwrap();
+    let refused = place.run(&["serve"], "");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("restore them from your backup"), "{said}");
+    assert!(place.says(&["issue"]).starts_with("issued 0"));
+    assert!(!keys.exists(), "keys were made");
+    std::fs::rename(&kept, &keys).unwrap();
+    drop(place.serve());
 }
 
 fn each_command_says_what_it_did(place: Place) {

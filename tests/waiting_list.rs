@@ -12,6 +12,7 @@ on_both_databases!(
     who_comes_later_waits_behind_and_a_leaver_s_money_moves_the_list_up,
     a_new_agreement_moves_the_list_up,
     who_waits_until_too_late_is_told_so,
+    who_asks_for_what_no_agreement_covers_holds_up_nobody,
     of_twenty_at_once_only_those_get_in_for_whom_there_is_money,
     who_waits_keeps_the_promise_that_was_asked_for,
 );
@@ -64,6 +65,22 @@ fn who_comes_later_waits_behind_and_a_leaver_s_money_moves_the_list_up(world: Wo
     assert_eq!(waits, "waiting");
     assert_eq!(leave(&town, &fourth)["state"], "left");
     assert_eq!(schedule::run(&town.world.state.db).unwrap().moved_up, 0);
+    town.world.verify();
+}
+
+fn who_asks_for_what_no_agreement_covers_holds_up_nobody(world: World) {
+    // the agreement ends with 2026, the programme with 2027
+    let terms = vec![("2026-01-01", "2026-12-31", 31)];
+    let mut town = Town::with(world, Setup { terms, ..per_adult(vec![(600_000, 1)]) });
+    let body = json!({"household_id": town.household(1, 0), "programme_id": town.programme, "starts_on": "2027-03-01"});
+    let later = town.worker.post_once("/api/v1/enrolments", body).expect(201);
+    assert_eq!(later["state"], "waiting");
+    assert_eq!(town.enrol_many(1, 0).1, "active");
+    assert_eq!(schedule::run(&town.world.state.db).unwrap().moved_up, 0);
+    // an agreement over its months lets it in
+    town.sign(600_000, 1);
+    assert_eq!(schedule::run(&town.world.state.db).unwrap().moved_up, 1);
+    assert_eq!(state(&town, &id(&later)), "active");
     town.world.verify();
 }
 

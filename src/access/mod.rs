@@ -91,6 +91,11 @@ pub struct Settings {
     pub password_iterations: u32,
 }
 
+/// Whether this database has been used with keys: then they are to be found, not made.
+pub fn has_keys(conn: &mut Conn) -> Result<bool> {
+    Ok(!store::signing_keys(conn)?.is_empty())
+}
+
 /// Remembers this deployment's keys, and refuses to start without one that it has signed with before.
 pub fn register_keys(conn: &mut Conn, now: Instant, keys: &Keys) -> Result<()> {
     let held = keys.ids();

@@ -142,7 +142,7 @@ mod tests {
         let dir =
             std::env::temp_dir().join(format!("primeur-token-{}", data_encoding::HEXLOWER.encode(&random::<8>())));
         let now = Instant::from_microsecond(1_782_900_000_500_000);
-        let keys = Keys::open(&dir, now).unwrap();
+        let keys = Keys::create(&dir, now).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         let settings = Settings {
             issuer: "https://primeur.example".to_owned(),

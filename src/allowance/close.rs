@@ -9,8 +9,13 @@ use crate::ledger::{self, Entry, TransferCode};
 use crate::programme::{self, Programme};
 
 /// Some enrolments with a part whose time is over, in order of id.
-pub fn enrolments_to_close(conn: &mut Conn, now: Instant, limit: i64) -> Result<Vec<EnrolmentId>> {
-    store::enrolments_to_close(conn, now, limit)
+pub fn enrolments_to_close(
+    conn: &mut Conn,
+    now: Instant,
+    after: Option<EnrolmentId>,
+    limit: i64,
+) -> Result<Vec<EnrolmentId>> {
+    store::enrolments_to_close(conn, now, after, limit)
 }
 
 /// Returns what is left of every part of some enrolments whose time is over; returns how many parts were closed.
@@ -79,17 +84,19 @@ fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<
     Ok(parts.len())
 }
 
-/// Makes a part spendable again after a void gave it money back, if its time is over: for the programme's days of
-/// grace, and never past its agreement's own end.
+/// Makes a part spendable again after a void gave it money back, if its own window is over or was given up: for the
+/// programme's days of grace from now, and never past its agreement's own end.
 pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, part: PartId) -> Result<()> {
-    let part = store::part(conn, part)?;
-    if part.open && now < part.spendable_until {
+    let (part, closes_at) = store::part(conn, part)?;
+    let zone = programme.zone()?;
+    let agreements = programme::agreements_of(conn, programme.id)?;
+    let agreement = agreements.iter().find(|agreement| agreement.id == part.agreement_id);
+    let end = agreement.map_or(closes_at, |agreement| agreement.spendable_until(&zone));
+    if part.open && now < closes_at.min(end) {
         return Ok(());
     }
-    let zone = programme.zone()?;
     let grace = zone.end_of(zone.day_of(now).plus_days(programme.rules()?.void_grace_days));
-    let agreements = programme::agreements_of(conn, programme.id)?;
-    let end = agreements.iter().find(|agreement| agreement.id == part.agreement_id);
-    let until = end.map_or(grace, |agreement| grace.min(agreement.spendable_until(&zone)));
-    store::reopen_part(conn, part.id, until.max(part.spendable_until))
+    // an earlier void's grace is not cut short
+    let granted = if part.open { part.spendable_until } else { now };
+    store::reopen_part(conn, part.id, grace.min(end).max(granted))
 }

@@ -8,8 +8,13 @@ use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
 
 /// Some enrolments that have a period to issue, in order of id.
-pub fn enrolments_due(conn: &mut Conn, now: Instant, limit: i64) -> Result<Vec<EnrolmentId>> {
-    store::enrolments_due(conn, now, limit)
+pub fn enrolments_due(
+    conn: &mut Conn,
+    now: Instant,
+    after: Option<EnrolmentId>,
+    limit: i64,
+) -> Result<Vec<EnrolmentId>> {
+    store::enrolments_due(conn, now, after, limit)
 }
 
 /// Issues every due period of some enrolments; returns how many. What is already issued is left as it is.

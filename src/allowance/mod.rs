@@ -19,7 +19,7 @@ use crate::kit::time::Instant;
 pub use close::{close, enrolments_to_close, release, restore};
 pub use draw::{Draw, PursePart, draw};
 pub use issue::{enrolments_due, issue};
-pub use promise::promise;
+pub use promise::{Promise, covered, promise};
 pub use store::Allowance;
 pub use verify::verify;
 
@@ -61,8 +61,14 @@ pub fn purse(conn: &mut Conn, now: Instant, enrolment: EnrolmentId) -> Result<Pu
     let parts = store::parts(conn, &allowances, now)?;
     let live = || allowances.iter().filter(|allowance| allowance.state != State::Released);
     let started = live().any(|allowance| allowance.opens_at <= now);
-    let over = parts.is_empty() && live().all(|allowance| allowance.closes_at <= now);
+    let to_come = live().any(|allowance| allowance.state == State::Committed && allowance.closes_at > now);
+    let over = parts.is_empty() && !to_come;
     Ok(Purse { parts, started, over })
+}
+
+/// When the last of an enrolment's money can no longer be spent, as things stand.
+pub fn spendable_until(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Instant> {
+    store::spendable_until(conn, enrolment)
 }
 
 /// An enrolment's allowances in order of period, each with what its parts still hold.

@@ -21,7 +21,22 @@ struct Planned<'a> {
     parts: Vec<(&'a Agreement, Cents)>,
 }
 
-/// Commits `amount` for each period, or nothing at all: `false` where some period cannot be funded whole.
+/// What became of a promise; only a kept one has written anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    Kept,
+    /// The agreements do not have enough now.
+    NotEnough,
+    /// No agreement covers some period, whatever they have.
+    NotCovered,
+}
+
+/// Whether some agreement covers each period.
+pub fn covered(agreements: &[Agreement], periods: &[Period]) -> bool {
+    periods.iter().all(|period| agreements.iter().any(|agreement| agreement.covers(period)))
+}
+
+/// Commits `amount` for each period, or nothing at all.
 ///
 /// The programme must be locked, so that promises are made one at a time.
 pub fn promise(
@@ -31,15 +46,18 @@ pub fn promise(
     enrolment: EnrolmentId,
     amount: Cents,
     periods: &[Period],
-) -> Result<bool> {
+) -> Result<Promise> {
     let agreements = programme::agreements_of(conn, programme.id)?;
+    if !covered(&agreements, periods) {
+        return Ok(Promise::NotCovered);
+    }
     let ids: Vec<AgreementId> = agreements.iter().map(|agreement| agreement.id).collect();
     let accounts = ledger::agreement_accounts(conn, &ids)?;
     let mut available = accounts.iter().map(|(id, (_, available))| (*id, *available)).collect();
     let mut cumulated = store::cumulated(conn, programme.id)?;
 
     let Some(plan) = plan(programme.funding_rule, periods, amount, &agreements, &mut available, &mut cumulated) else {
-        return Ok(false);
+        return Ok(Promise::NotEnough);
     };
     let zone = programme.zone()?;
     let mut entries = Vec::new();
@@ -78,7 +96,7 @@ pub fn promise(
         }
     }
     ledger::post(conn, now, &entries)?;
-    Ok(true)
+    Ok(Promise::Kept)
 }
 
 /// Whose cents each period takes; none if one of them cannot be funded whole.
@@ -94,7 +112,6 @@ fn plan<'a>(
     for period in periods {
         let covering: Vec<&Agreement> = agreements.iter().filter(|agreement| agreement.covers(period)).collect();
         let (set, shares) = match rule {
-            FundingRule::FixedShares if covering.is_empty() => return None,
             FundingRule::FixedShares => {
                 let set = store::set_name(&covering);
                 let weights: Vec<i32> = covering.iter().map(|agreement| agreement.share_weight).collect();

@@ -99,7 +99,8 @@ pub fn parts(conn: &mut Conn, of: &[Allowance], now: Instant) -> Result<Vec<Purs
     let spendable = |(part, position, balance): (Part, i32, Option<Cents>)| {
         let allowance = of.iter().find(|allowance| allowance.id == part.allowance_id)?;
         let left = match allowance.state {
-            State::Issued if part.open => balance.unwrap_or_default(),
+            // opened, by this clock too: another server may be a moment ahead
+            State::Issued if part.open && allowance.opens_at <= now => balance.unwrap_or_default(),
             State::Committed if allowance.opens_at <= now && now < allowance.closes_at => part.amount_cents,
             _ => return None,
         };
@@ -120,15 +121,34 @@ pub fn held(conn: &mut Conn, of: &[Allowance]) -> Result<BTreeMap<AllowanceId, C
     Ok(sums.load(conn)?.into_iter().collect())
 }
 
-pub fn enrolments_due(conn: &mut Conn, now: Instant, limit: i64) -> Result<Vec<EnrolmentId>> {
-    Ok(allowances::table
+pub fn spendable_until(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Instant> {
+    let latest: Option<Instant> = allowance_parts::table
+        .inner_join(allowances::table)
+        .filter(allowances::enrolment_id.eq(enrolment))
+        .filter(allowances::state.ne(State::Released))
+        .select(diesel::dsl::max(allowance_parts::spendable_until))
+        .first(conn)?;
+    latest.ok_or_else(|| Error::internal("an enrolment that is active has no money"))
+}
+
+pub fn enrolments_due(
+    conn: &mut Conn,
+    now: Instant,
+    after: Option<EnrolmentId>,
+    limit: i64,
+) -> Result<Vec<EnrolmentId>> {
+    let mut query = allowances::table
         .filter(allowances::state.eq(State::Committed))
         .filter(allowances::opens_at.le(now))
         .select(allowances::enrolment_id)
         .distinct()
         .order(allowances::enrolment_id)
         .limit(limit)
-        .load(conn)?)
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(allowances::enrolment_id.gt(after));
+    }
+    Ok(query.load(conn)?)
 }
 
 pub fn due(conn: &mut Conn, enrolments: &[EnrolmentId], now: Instant) -> Result<Vec<Allowance>> {
@@ -175,12 +195,22 @@ pub fn reopen_part(conn: &mut Conn, id: PartId, until: Instant) -> Result<()> {
     Ok(())
 }
 
-pub fn part(conn: &mut Conn, id: PartId) -> Result<Part> {
-    Ok(allowance_parts::table.find(id).select(Part::as_select()).first(conn)?)
+/// A part, and when its allowance's window closes.
+pub fn part(conn: &mut Conn, id: PartId) -> Result<(Part, Instant)> {
+    Ok(allowance_parts::table
+        .inner_join(allowances::table)
+        .filter(allowance_parts::id.eq(id))
+        .select((Part::as_select(), allowances::closes_at))
+        .first(conn)?)
 }
 
-pub fn enrolments_to_close(conn: &mut Conn, now: Instant, limit: i64) -> Result<Vec<EnrolmentId>> {
-    Ok(allowance_parts::table
+pub fn enrolments_to_close(
+    conn: &mut Conn,
+    now: Instant,
+    after: Option<EnrolmentId>,
+    limit: i64,
+) -> Result<Vec<EnrolmentId>> {
+    let mut query = allowance_parts::table
         .inner_join(allowances::table)
         .filter(allowance_parts::open.eq(true))
         .filter(allowance_parts::spendable_until.le(now))
@@ -188,7 +218,11 @@ pub fn enrolments_to_close(conn: &mut Conn, now: Instant, limit: i64) -> Result<
         .distinct()
         .order(allowances::enrolment_id)
         .limit(limit)
-        .load(conn)?)
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(allowances::enrolment_id.gt(after));
+    }
+    Ok(query.load(conn)?)
 }
 
 /// The open parts of some enrolments: all, or those whose time was over at an instant.

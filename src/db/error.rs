@@ -13,7 +13,8 @@ impl From<Diesel> for Error {
                     Kind::UniqueViolation => Error::Duplicate(message),
                     Kind::SerializationFailure => Error::Retry(message),
                     Kind::ClosedConnection => Error::Unavailable(message),
-                    _ if message.contains("deadlock detected") || message.contains("database is locked") => {
+                    // PostgreSQL says "deadlock" in every language, and diesel does not hand on its code
+                    _ if message.contains("deadlock") || message.contains("database is locked") => {
                         Error::Retry(message)
                     }
                     _ => Error::Internal(message),

@@ -20,6 +20,9 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// Writers hold this advisory lock shared; a report on a past month takes it alone for a moment, and so waits for them.
 const WRITERS: i64 = 0x7072_696d_6575_7201;
 
+/// Every zone's midnight lies on a quarter of an hour of UTC: seconds between two that may be one.
+const MIDNIGHTS: i64 = 900;
+
 /// How often a transaction is tried again when the database asks for it.
 const TRIES: u32 = 10;
 
@@ -99,6 +102,15 @@ impl Db {
         done.map_err(|e| Error::Internal(format!("cannot migrate the database: {e}")))
     }
 
+    /// Whether there are migrations that this database has not seen.
+    pub fn is_behind(&self) -> Result<bool> {
+        let pending = match &mut *self.connection()? {
+            Conn::Pg(conn) => conn.has_pending_migration(POSTGRES),
+            Conn::Sqlite(conn) => conn.has_pending_migration(SQLITE),
+        };
+        pending.map_err(|e| Error::Internal(format!("cannot read the state of the schema: {e}")))
+    }
+
     /// `sqlite` or `postgresql`.
     pub fn kind(&self) -> &'static str {
         if self.writer.is_some() { "sqlite" } else { "postgresql" }
@@ -166,7 +178,17 @@ impl Db {
             Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?,
         }
         // a panic rolls back too: the pool drops a connection whose thread is panicking
-        let outcome = announce(conn).and_then(|()| work(conn, self.clock.now()));
+        let outcome = announce(conn).and_then(|()| {
+            let now = self.clock.now();
+            let value = work(conn, now)?;
+            // what it waited for may be of the next day: done again, it is recorded where it belongs
+            let day = |at: Instant| at.as_second().div_euclid(MIDNIGHTS);
+            if day(self.clock.now()) == day(now) {
+                Ok(value)
+            } else {
+                Err(Error::Retry("a day ended meanwhile".to_owned()))
+            }
+        });
         let committed = outcome.and_then(|value| {
             <Conn as Connection>::TransactionManager::commit_transaction(conn)?;
             Ok(value)

@@ -168,6 +168,9 @@ pub async fn leave_programme(
     let command = move |conn: &mut Conn, now, actor: &Actor, id| super::leave(conn, now, actor, id, return_issued);
     let left = change(state.clone(), permit, id.0, command).await?;
     let programme = left.programme_id;
-    state.run(move |state| super::move_up(&state.db, programme)).await?;
+    // the household has left, whatever becomes of this: the scheduler does it again
+    if let Err(failed) = state.run(move |state| super::move_up(&state.db, programme)).await {
+        tracing::error!(cause = %failed, "the waiting list could not move up");
+    }
     Ok(ok(&left))
 }

@@ -5,7 +5,7 @@ mod store;
 mod verify;
 
 use crate::access::Actor;
-use crate::allowance;
+use crate::allowance::{self, Promise};
 use crate::db::{Conn, Db, Page};
 use crate::household;
 use crate::kit::error::{Code, Error, Result};
@@ -83,9 +83,9 @@ pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -
         created_at: now,
     };
     // whoever waits already comes first
-    let queue = store::next_waiting(conn, programme.id)?.is_some();
+    let queue = next_in_turn(conn, now, &programme)?.is_some();
     store::insert(conn, &enrolment)?;
-    if !queue && allowance::promise(conn, now, &programme, enrolment.id, amount, &periods)? {
+    if !queue && allowance::promise(conn, now, &programme, enrolment.id, amount, &periods)? == Promise::Kept {
         enrolment.activate(now, &periods);
         store::update(conn, &enrolment)?;
     }
@@ -99,7 +99,7 @@ fn periods_within(programme: &Programme, starts_on: Day) -> Result<Option<Vec<Pe
     Ok(fits.then_some(periods))
 }
 
-/// Moves up the waiting list of a programme for as long as the first in it can be funded whole; returns how many got in.
+/// Moves up the waiting list of a programme for as long as the first in turn can be funded whole; returns how many got in.
 pub fn move_up(db: &Db, programme: ProgrammeId) -> Result<usize> {
     let mut moved = 0;
     loop {
@@ -118,21 +118,39 @@ enum Turn {
 
 fn move_up_one(conn: &mut Conn, now: Instant, id: ProgrammeId) -> Result<Option<Turn>> {
     let programme = programme::lock(conn, id)?;
-    let Some(mut first) = store::next_waiting(conn, id)? else { return Ok(None) };
-    first.starts_on = first.starts_on.max(programme.zone()?.day_of(now));
-    let open = programme.state == programme::State::Open;
-    let Some(periods) = periods_within(&programme, first.starts_on)?.filter(|_| open) else {
+    let Some((mut first, periods)) = next_in_turn(conn, now, &programme)? else { return Ok(None) };
+    let Some(periods) = periods else {
         first.state = State::Ended;
         store::update(conn, &first)?;
         return Ok(Some(Turn::TooLate));
     };
     let amount = programme.rules()?.amount_for(first.adults, first.children);
-    if !allowance::promise(conn, now, &programme, first.id, amount, &periods)? {
+    if allowance::promise(conn, now, &programme, first.id, amount, &periods)? != Promise::Kept {
         return Ok(None);
     }
     first.activate(now, &periods);
     store::update(conn, &first)?;
     Ok(Some(Turn::Activated))
+}
+
+/// Who is next on the waiting list, starting today if its day has passed; without periods where it has become too late
+/// for it. Whoever asks for periods that no agreement covers is passed over: no money coming back could let it in.
+fn next_in_turn(
+    conn: &mut Conn,
+    now: Instant,
+    programme: &Programme,
+) -> Result<Option<(Enrolment, Option<Vec<Period>>)>> {
+    let today = programme.zone()?.day_of(now);
+    let open = programme.state == programme::State::Open;
+    let agreements = programme::agreements_of(conn, programme.id)?;
+    for mut waiting in store::waiting(conn, programme.id)? {
+        waiting.starts_on = waiting.starts_on.max(today);
+        let periods = periods_within(programme, waiting.starts_on)?.filter(|_| open);
+        if periods.as_ref().is_none_or(|periods| allowance::covered(&agreements, periods)) {
+            return Ok(Some((waiting, periods)));
+        }
+    }
+    Ok(None)
 }
 
 /// No purchase goes through until it is resumed.
@@ -155,22 +173,31 @@ fn change(conn: &mut Conn, actor: &Actor, id: EnrolmentId, from: State, to: Stat
 }
 
 /// Takes a household out: what was promised and not yet issued goes back to the agreements at once. What it already
-/// has in hand stays its own until its window closes, unless `return_issued`. It cannot come back before every window has
-/// closed of which it kept or spent anything: nobody has the same month twice.
+/// has in hand stays its own until its window closes, unless `return_issued` or it is suspended. It cannot come back in
+/// a period of which it kept or spent anything: nobody has the same month twice.
+///
+/// Whoever has left may leave again: to give back what it kept, or to no effect.
 pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, return_issued: bool) -> Result<Enrolment> {
     let programme = own(conn, actor, id)?.programme_id;
-    programme::lock(conn, programme)?;
+    let programme = programme::lock(conn, programme)?;
     allowance::lock(conn, id)?;
     let mut enrolment = own(conn, actor, id)?;
-    if matches!(enrolment.state, State::Left | State::Ended) {
-        return Err(Error::Refused(Code::EnrolmentState));
+    let return_issued = return_issued || enrolment.state == State::Suspended;
+    match enrolment.state {
+        State::Ended => return Err(Error::Refused(Code::EnrolmentState)),
+        State::Left => {
+            allowance::release(conn, now, id, return_issued)?;
+            return Ok(enrolment);
+        }
+        State::Waiting | State::Active | State::Suspended => {}
     }
     allowance::issue(conn, now, &[id])?;
     let had = allowance::allowances(conn, id)?.into_iter().filter(|(allowance, held)| {
         let untouched = *held == allowance.amount_cents;
         allowance.state == allowance::State::Issued && !(return_issued && untouched)
     });
-    enrolment.closes_at = had.map(|(allowance, _)| allowance.closes_at).max();
+    let zone = programme.zone()?;
+    enrolment.closes_at = had.map(|(allowance, _)| zone.end_of(allowance.ends_on)).max();
     allowance::release(conn, now, id, return_issued)?;
     (enrolment.state, enrolment.left_at, enrolment.waiting_since) = (State::Left, Some(now), None);
     store::update(conn, &enrolment)?;

@@ -25,7 +25,8 @@ pub struct Enrolment {
     pub starts_on: Day,
     /// All periods together.
     pub promised_cents: Cents,
-    /// When its last window closes: none while waiting; of who has left, the last of which anything was kept or spent.
+    /// When its last window closes, none while waiting; of who has left, when the last period ends of which it kept or
+    /// spent anything.
     pub closes_at: Option<Instant>,
     pub waiting_since: Option<Instant>,
     pub activated_at: Option<Instant>,
@@ -64,7 +65,7 @@ pub fn enrolment(conn: &mut Conn, id: EnrolmentId) -> Result<Option<Enrolment>> 
     Ok(enrolments::table.find(id).select(Enrolment::as_select()).first(conn).optional()?)
 }
 
-/// Whether a household is in a programme, or has left it with a window open of which it kept or spent something.
+/// Whether a household is in a programme, or has left it in a period of which it kept or spent something.
 pub fn is_running(conn: &mut Conn, household: HouseholdId, programme: ProgrammeId, now: Instant) -> Result<bool> {
     let had = enrolments::state.eq(State::Left).and(enrolments::closes_at.assume_not_null().gt(now));
     let running = enrolments::table
@@ -74,14 +75,14 @@ pub fn is_running(conn: &mut Conn, household: HouseholdId, programme: ProgrammeI
     Ok(diesel::select(diesel::dsl::exists(running)).get_result(conn)?)
 }
 
-pub fn next_waiting(conn: &mut Conn, programme: ProgrammeId) -> Result<Option<Enrolment>> {
+/// A programme's waiting list, in its order.
+pub fn waiting(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<Enrolment>> {
     Ok(enrolments::table
         .filter(enrolments::programme_id.eq(programme))
         .filter(enrolments::state.eq(State::Waiting))
         .order((enrolments::waiting_since, enrolments::id))
         .select(Enrolment::as_select())
-        .first(conn)
-        .optional()?)
+        .load(conn)?)
 }
 
 pub fn list(

@@ -52,14 +52,6 @@ impl State {
         self.run(|state| state.db.read(f)).await
     }
 
-    /// [`Db::read_settled`], where it may block.
-    pub async fn read_settled<T: Send + 'static>(
-        &self,
-        f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
-    ) -> Answer<T> {
-        self.run(|state| state.db.read_settled(f)).await
-    }
-
     /// [`Db::write`], where it may block.
     pub async fn write<T: Send + 'static>(
         &self,

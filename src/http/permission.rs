@@ -50,7 +50,7 @@ policies! {
 
     // access
     /// For which organisations, and leads only, is decided there.
-    MayCreatePeople: Administrator | Manager | SocialWorker | Producer | Funder | Evaluator;
+    MayCreatePeople: Administrator | Manager | SocialWorker | Producer | Funder;
     MayReadPeople: Administrator | Manager | SocialWorker | Producer | Funder;
     MayManageOrganisations: Administrator | Manager;
 

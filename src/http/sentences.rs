@@ -15,7 +15,7 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Unreadable JSON", "The body of the request is not valid JSON, or has a key twice."),
         ],
         Code::InvalidRequest => [
-            ("Demande à corriger", "Certains champs ne conviennent pas : ils sont nommés dans « fields »."),
+            ("Demande à corriger", "Certains champs ne conviennent pas : ils sont nommés dans « fields »."),
             ("Request to be corrected", "Some fields are wrong: they are named in “fields”."),
         ],
         Code::InvalidCursor => [
@@ -44,7 +44,7 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Request too long", "The body of the request is longer than the 64 KiB that are accepted."),
         ],
         Code::UnsupportedMediaType => [
-            ("Format non pris en charge", "Le corps de la requête doit être du JSON : Content-Type: application/json."),
+            ("Format non pris en charge", "Le corps de la requête doit être du JSON : Content-Type: application/json."),
             ("Unsupported format", "The body of the request must be JSON: Content-Type: application/json."),
         ],
         Code::NotAcceptable => [
@@ -60,7 +60,10 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Not found", "There is nothing here, or nothing that you may see. Check the identifier."),
         ],
         Code::Internal => [
-            ("Erreur du service", "Une erreur est survenue de notre côté. Réessayez, puis signalez-nous X-Request-Id."),
+            (
+                "Erreur du service",
+                "Une erreur est survenue de notre côté. Réessayez, puis signalez-nous l’identifiant X-Request-Id.",
+            ),
             ("Error of the service", "Something went wrong on our side. Try again, then tell us the X-Request-Id."),
         ],
         Code::Unavailable => [
@@ -95,7 +98,7 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Address already used", "Somebody already uses this e-mail address. Give another one."),
         ],
         Code::ProgrammeNotDraft => [
-            ("Programme déjà ouvert", "Ce programme n’est plus un brouillon : ses règles ne changent plus."),
+            ("Programme déjà ouvert", "Ce programme n’est plus un brouillon : ses règles ne changent plus."),
             ("Programme already opened", "This programme is not a draft any more: its rules no longer change."),
         ],
         Code::ProgrammeNotOpen => [
@@ -103,7 +106,7 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Programme not open", "This operation needs an open programme, and this one is not."),
         ],
         Code::ProgrammeClosed => [
-            ("Programme clos", "Ce programme est clos : aucune convention ne peut s’y ajouter."),
+            ("Programme clos", "Ce programme est clos : aucune convention ne peut s’y ajouter."),
             ("Programme closed", "This programme is closed: no agreement can be added to it."),
         ],
         Code::LegalBasisRequired => [
@@ -144,9 +147,9 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
         Code::ProgrammeEndsFirst => [
             (
                 "Programme trop court",
-                "Le programme se termine avant la première période. Choisissez une date plus tôt.",
+                "Les périodes ne tiennent pas toutes dans le programme. Choisissez une date de début antérieure.",
             ),
-            ("Programme ends first", "The programme ends before the first period does. Choose an earlier day."),
+            ("Programme ends first", "The periods do not all fit into the programme. Choose an earlier day to start."),
         ],
         Code::StartInPast => [
             ("Date passée", "Une inscription ne commence pas dans le passé. Choisissez aujourd’hui ou plus tard."),
@@ -188,17 +191,17 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Voucher past its period", "This voucher’s period is over. Those who handed it over can tell more."),
         ],
         Code::NotStarted => [
-            ("Chèque pas encore valable", "Ce chèque ne sert pas encore : sa date de début n’est pas arrivée."),
+            ("Chèque pas encore valable", "Ce chèque ne sert pas encore : sa date de début n’est pas arrivée."),
             ("Voucher not valid yet", "This voucher cannot be used yet: its first day has not come."),
         ],
         Code::InsufficientBalance => [
             (
-                "Montant trop élevé",
-                "Le chèque ne couvre pas tout ce montant. Proposez une part en chèque, le reste autrement.",
+                "Montant non couvert",
+                "Le chèque ne peut pas régler ce montant aujourd’hui. Proposez d’en régler une part, ou un autre moyen.",
             ),
             (
-                "Amount too high",
-                "The voucher does not cover this whole amount. Offer to pay part with it, the rest otherwise.",
+                "Amount not covered",
+                "The voucher cannot pay this amount today. Offer to pay a part of it, or another way to pay.",
             ),
         ],
         Code::ProducerNotApproved => [

@@ -100,8 +100,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads the keys of a directory; makes them where there are none at all.
-    pub fn open(dir: &Path, now: Instant) -> Result<Self, String> {
+    /// Makes the keys of a new deployment, if its directory has none, and reads them.
+    pub fn create(dir: &Path, now: Instant) -> Result<Self, String> {
         let shown = dir.display();
         if !dir.exists() {
             fs::DirBuilder::new()
@@ -113,6 +113,12 @@ impl Keys {
         if key_files(dir, "")?.is_empty() {
             create_all(dir, now).map_err(|e| format!("cannot write keys in {shown}: {e}"))?;
         }
+        Self::open(dir)
+    }
+
+    /// Reads the keys of a directory.
+    pub fn open(dir: &Path) -> Result<Self, String> {
+        let shown = dir.display();
         let ring = |purpose: &str| {
             let seeds: Result<Vec<_>, _> = key_files(dir, purpose)?.iter().map(|p| read_key(p)).collect();
             match seeds? {
@@ -180,8 +186,9 @@ mod tests {
     fn keys_are_made_once_unreadable_to_others_and_read_back() {
         let dir = std::env::temp_dir().join(format!("primeur-keys-{}", HEXLOWER.encode(&random::<8>())));
         let now = Instant::from_microsecond(1_782_900_000_000_000);
-        let first = Keys::open(&dir, now).unwrap();
-        let again = Keys::open(&dir, now.plus_seconds(1)).unwrap();
+        assert!(Keys::open(&dir).is_err(), "none are made by reading");
+        let first = Keys::create(&dir, now).unwrap();
+        let again = Keys::create(&dir, now.plus_seconds(1)).unwrap();
         assert_eq!(first.ids(), again.ids());
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
 
@@ -192,9 +199,9 @@ mod tests {
 
         let exposed = key_files(&dir, "login").unwrap().remove(0);
         fs::set_permissions(&exposed, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Keys::open(&dir, now).err().unwrap().contains("chmod 600"));
+        assert!(Keys::open(&dir).err().unwrap().contains("chmod 600"));
         fs::remove_file(&exposed).unwrap();
-        assert!(Keys::open(&dir, now).err().unwrap().contains("restore"), "a lost key is not made anew in silence");
+        assert!(Keys::create(&dir, now).err().unwrap().contains("restore"), "a lost key is not made anew in silence");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -1,12 +1,12 @@
 //! What was spent by commune, naming none that is so small that a household could be recognised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::CommuneRow;
 use crate::kit::money::Cents;
 use crate::programme::Territory;
 
-/// The fewest households of a programme under which a commune is not named (the threshold for persons in Insee's manual).
+/// The fewest households of a programme in a month under which a commune is not named (the threshold for persons in Insee's manual).
 const THRESHOLD: i64 = 11;
 
 const OTHERS: &str = "Autres communes";
@@ -20,7 +20,10 @@ pub fn rows(
     territory: &[Territory],
     spent: &BTreeMap<String, (Cents, Cents)>,
 ) -> Vec<CommuneRow> {
-    let mut by_size: Vec<(i64, &str)> = households.iter().map(|(code, count)| (*count, code.as_str())).collect();
+    let known = |code: &String| households.get(code).copied().unwrap_or(0);
+    // a purchase undone after its household has left belongs to a commune that may have none any more
+    let codes: BTreeSet<&String> = households.keys().chain(spent.keys()).collect();
+    let mut by_size: Vec<(i64, &str)> = codes.into_iter().map(|code| (known(code), code.as_str())).collect();
     by_size.sort_unstable();
     let mut hidden = by_size.iter().take_while(|(count, _)| *count < THRESHOLD).count();
     let together = |hidden: usize| by_size[..hidden].iter().map(|(count, _)| count).sum::<i64>();

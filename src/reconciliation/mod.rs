@@ -117,7 +117,7 @@ pub struct CommuneRow {
     /// INSEE code; none for the communes that are too small to be named.
     pub commune: Option<String>,
     pub name: String,
-    /// Households of the programme there, to the end of the month.
+    /// Households of that commune in the programme during the month.
     pub households: i64,
     pub redeemed: Cents,
     pub voided: Cents,
@@ -204,7 +204,7 @@ pub fn report(
             });
         }
     }
-    let households = store::households(conn, programme.id, until)?;
+    let households = store::households(conn, programme.id, from, until)?;
     let territory = programme::territory(conn, programme.id)?;
     let mut by_producer: Vec<ProducerRow> = by_producer.into_values().collect();
     by_producer.sort_by(|a, b| (&a.producer, &a.siret).cmp(&(&b.producer, &b.siret)));

@@ -56,11 +56,20 @@ pub fn producers(conn: &mut Conn, ids: &BTreeSet<OrganisationId>) -> Result<BTre
     Ok(names.load(conn)?.into_iter().collect())
 }
 
-/// How many households of each commune a programme had taken in before an instant.
-pub fn households(conn: &mut Conn, programme: ProgrammeId, before: Instant) -> Result<BTreeMap<String, i64>> {
+/// How many households of each commune were in a programme at some time in `from..until`.
+pub fn households(
+    conn: &mut Conn,
+    programme: ProgrammeId,
+    from: Instant,
+    until: Instant,
+) -> Result<BTreeMap<String, i64>> {
+    let (left, closed) = (enrolments::left_at.assume_not_null(), enrolments::closes_at.assume_not_null());
+    let gone = enrolments::left_at.is_not_null().and(left.lt(from));
+    let over = enrolments::left_at.is_null().and(enrolments::closes_at.is_not_null()).and(closed.lt(from));
     let counts = enrolments::table
         .filter(enrolments::programme_id.eq(programme))
-        .filter(enrolments::activated_at.lt(before))
+        .filter(enrolments::activated_at.lt(until))
+        .filter(diesel::dsl::not(gone.or(over)))
         .group_by(enrolments::commune_code)
         .select((enrolments::commune_code, diesel::dsl::count(enrolments::household_id).aggregate_distinct()));
     Ok(counts.load(conn)?.into_iter().collect())

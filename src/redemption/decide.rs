@@ -51,17 +51,16 @@ impl Situation {
 /// What the programme covers of a basket: all of it, or what the purse holds where a part will do.
 pub fn decide(situation: &Situation, basket: &Basket) -> Result<Cents> {
     let spendable = situation.purse.spendable();
-    let insufficient = || Error::Insufficient { spendable: situation.show_balance.then_some(spendable) };
-    match situation.refusal() {
-        Some(Code::InsufficientBalance) => return Err(insufficient()),
-        Some(code) => return Err(Error::Refused(code)),
-        None => {}
+    let refusal = situation.refusal();
+    if let Some(code) = refusal.filter(|code| *code != Code::InsufficientBalance) {
+        return Err(Error::Refused(code));
     }
+    // before the balance: the first tap may have emptied the card, and nobody is to pay twice
     if situation.second_tap && !basket.another_purchase {
         return Err(Error::Refused(Code::AlreadyRedeemedByYou));
     }
-    if basket.total > spendable && !basket.partial {
-        return Err(insufficient());
+    if refusal.is_some() || (basket.total > spendable && !basket.partial) {
+        return Err(Error::Insufficient { spendable: situation.show_balance.then_some(spendable) });
     }
     Ok(basket.total.min(spendable))
 }
@@ -113,6 +112,8 @@ mod tests {
 
     #[test]
     fn a_second_tap_is_caught_unless_the_seller_says_it_is_another_purchase() {
+        let drained = Situation { second_tap: true, ..situation(0) };
+        assert_eq!(decide(&drained, &basket(1, true)), Err(Error::Refused(Code::AlreadyRedeemedByYou)));
         let s = Situation { second_tap: true, ..situation(100) };
         assert_eq!(decide(&s, &basket(1, false)), Err(Error::Refused(Code::AlreadyRedeemedByYou)));
         assert_eq!(decide(&s, &Basket { another_purchase: true, ..basket(1, false) }), Ok(Cents(1)));

@@ -10,7 +10,7 @@ use crate::allowance::{self, Draw};
 use crate::db::{Conn, Page};
 use crate::enrolment;
 use crate::kit::error::{Code, Error, Result};
-use crate::kit::id::{EnrolmentId, RedemptionId, StallId};
+use crate::kit::id::{RedemptionId, StallId};
 use crate::kit::money::Cents;
 use crate::kit::text::Line as Text;
 use crate::kit::time::Instant;
@@ -206,9 +206,4 @@ pub fn own(conn: &mut Conn, actor: &Actor, id: RedemptionId) -> Result<Purchase>
 pub fn list(conn: &mut Conn, actor: &Actor, filter: &Filter, page: &Page<RedemptionId>) -> Result<Vec<Purchase>> {
     let redemptions = store::list(conn, actor.organisation, filter, page)?;
     store::complete(conn, redemptions)
-}
-
-/// The redemptions of one enrolment, oldest first.
-pub fn of_enrolment(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Redemption>> {
-    store::of_enrolment(conn, enrolment)
 }

@@ -113,14 +113,6 @@ pub fn list(
     Ok(query.load(conn)?)
 }
 
-pub fn of_enrolment(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Redemption>> {
-    Ok(redemptions::table
-        .filter(redemptions::enrolment_id.eq(enrolment))
-        .order((redemptions::recorded_at, redemptions::id))
-        .select(Redemption::as_select())
-        .load(conn)?)
-}
-
 /// Adds their lines and voids to some redemptions.
 pub fn complete(conn: &mut Conn, of: Vec<Redemption>) -> Result<Vec<Purchase>> {
     let ids: Vec<RedemptionId> = of.iter().map(|redemption| redemption.id).collect();

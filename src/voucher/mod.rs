@@ -81,9 +81,8 @@ pub fn replace(conn: &mut Conn, now: Instant, actor: &Actor, secret: &Secret, id
         return Err(Error::Refused(ErrorCode::VoucherState));
     }
     let enrolment = enrolment::own(conn, actor, old.enrolment_id)?;
-    // who has left may still have money in hand, and lose the card that holds it
-    let over = enrolment.closes_at.is_none_or(|closes_at| closes_at <= now);
-    if over {
+    // who has left, or had a late void, may still have money in hand, and lose the card that holds it
+    if allowance::purse(conn, now, enrolment.id)?.over {
         return Err(Error::Refused(ErrorCode::EnrolmentState));
     }
     store::set_state(conn, id, State::Replaced)?;
@@ -138,7 +137,7 @@ fn make(
 ) -> Result<Voucher> {
     let zone = programme::by_id(conn, enrolment.programme_id)?.zone()?;
     // the last day on which something can be spent is the one that ends when the last window closes
-    let closes_at = enrolment.closes_at.ok_or_else(|| Error::internal("an active enrolment has no end"))?;
+    let closes_at = allowance::spendable_until(conn, enrolment.id)?.max(now);
     let id = VoucherId::new(now);
     let mut code_try = 0;
     let code_digest = loop {
@@ -160,7 +159,7 @@ fn make(
         replaces,
         created_at: now,
     };
-    store::insert(conn, &voucher)?;
+    store::insert(conn, &voucher).map_err(|e| e.or_duplicate(ErrorCode::VoucherExists))?;
     Ok(voucher)
 }
 

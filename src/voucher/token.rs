@@ -103,7 +103,7 @@ pub(crate) mod tests {
 
     fn new_keys() -> Keys {
         let dir = std::env::temp_dir().join(format!("primeur-voucher-{}", BASE32_NOPAD.encode(&random::<10>())));
-        let keys = Keys::open(&dir, Instant::from_microsecond(1_782_900_000_000_000)).unwrap();
+        let keys = Keys::create(&dir, Instant::from_microsecond(1_782_900_000_000_000)).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         keys
     }

@@ -50,7 +50,7 @@ impl World {
         let settings = Settings { url: database_url.clone(), connections: 8 };
         let db = Db::open(&settings, Arc::new(clock.clone())).unwrap();
         db.migrate().unwrap();
-        let keys = Keys::open(&directory.join("keys"), db.now()).unwrap();
+        let keys = Keys::create(&directory.join("keys"), db.now()).unwrap();
         db.write(|conn, now| access::register_keys(conn, now, &keys)).unwrap();
         let access = Arc::new(lasting_access());
         let state = State { db, keys: Arc::new(keys), access, origin: "https://cheque.primeur.example".to_owned() };
@@ -66,7 +66,7 @@ impl World {
         let settings = Settings { url: database_url.clone(), connections: 4 };
         let db = Db::open(&settings, Arc::new(SystemClock)).unwrap();
         let clock = ManualClock::at(db.now());
-        let keys = Arc::new(Keys::open(&directory.join("keys"), db.now()).unwrap());
+        let keys = Arc::new(Keys::open(&directory.join("keys")).unwrap());
         let state = State { db, keys, access: Arc::new(lasting_access()), origin: address.clone() };
         let (directory, database_url) = (directory.clone(), database_url.clone());
         World { state, database_url, directory, clock, address: address.clone(), server: None }
