@@ -25,6 +25,7 @@ on_both_databases!(
     an_enrolment_ends_when_its_last_window_closes,
     a_late_void_makes_the_money_spendable_for_the_days_of_grace_and_then_returns_it,
     a_late_void_never_outlives_the_agreement_s_own_grace,
+    each_late_void_has_the_whole_grace_and_a_leaver_s_no_more,
 );
 
 fn town(world: World, changes: &[(&str, Value)]) -> Town {
@@ -388,5 +389,28 @@ fn a_late_void_never_outlives_the_agreement_s_own_grace(world: World) {
     town.world.advance_to("2026-08-05T22:00:00Z");
     till.redeem(&card.token, 500).refused(409, "voucher_expired");
     assert_eq!(town.figure(0, "available"), 10_000 - 500);
+    town.world.verify();
+}
+
+fn each_late_void_has_the_whole_grace_and_a_leaver_s_no_more(world: World) {
+    let rules =
+        [("void_grace_days", json!(3)), ("void_window_minutes", json!(43_200)), ("carry_over", json!("to_end"))];
+    let town = town(world, &rules);
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    let sold = [500, 700].map(|cents| till.redeem(&card.token, cents).expect(201)["id"].as_str().unwrap().to_owned());
+    let leave = json!({"return_issued": true});
+    town.worker.post(&format!("/api/v1/enrolments/{}/leave", card.enrolment), leave).expect(200);
+    // to the end of the third day after: 4 July at midnight in Paris
+    till.void(&sold[0]).expect(200);
+    town.world.set_clock("2026-07-04T21:58:00Z");
+    till.void(&sold[1]).expect(200);
+    assert_eq!(town.balance(&card.enrolment), 1200);
+    // the second has three days of its own: to the end of 7 July, and not to the end of the programme
+    town.world.advance_to("2026-07-07T21:59:59Z");
+    till.redeem(&card.token, 200).expect(201);
+    town.world.set_clock("2026-07-07T22:00:00Z");
+    till.redeem(&card.token, 200).refused(409, "voucher_expired");
+    town.world.advance_to("2026-07-07T22:00:01Z");
+    assert_eq!(town.balance(&card.enrolment), 0);
     town.world.verify();
 }

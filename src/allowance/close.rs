@@ -92,7 +92,10 @@ pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, part: PartI
     let agreements = programme::agreements_of(conn, programme.id)?;
     let agreement = agreements.iter().find(|agreement| agreement.id == part.agreement_id);
     let end = agreement.map_or(closes_at, |agreement| agreement.spendable_until(&zone));
-    if part.open && now < closes_at.min(end) {
+    let own = closes_at.min(end);
+    // whoever has left has given its own window up, and only an earlier void's grace stands
+    let given_up = !part.open || part.spendable_until < own;
+    if now < own && !given_up {
         return Ok(());
     }
     let grace = zone.end_of(zone.day_of(now).plus_days(programme.rules()?.void_grace_days));
