@@ -380,8 +380,8 @@ holds 'sha256sum agrees with the last line' is "$(tail -n 1 "$scratch/body")" "c
 ask GET "$report?format=csv-excel-fr"
 tail -n 2 "$scratch/body" | tr -d '\r' | sed 's/^/   /'
 holds 'for a French spreadsheet it begins with a byte order mark' is "$(head -c 3 "$scratch/body" | od -An -tx1)" ' ef bb bf'
-holds 'has semicolons and decimal commas' grep -q '^control;net;;;;;;23,60;' "$scratch/body"
-holds 'and carries the same digest' grep -q "^control;sha256;$digest;" "$scratch/body"
+holds 'has semicolons and decimal commas' grep -q '^contrôle;net;;;;;;23,60;' "$scratch/body"
+holds 'and carries the same digest' grep -q "^contrôle;sha256;$digest;" "$scratch/body"
 
 step 'The other funder gets its own part, and nothing of the first one.'
 as funder-two ask GET "/agreements/$agreement_two/reconciliations/$month"

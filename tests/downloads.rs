@@ -141,7 +141,7 @@ fn a_french_spreadsheet_gets_its_own_flavour_and_the_same_digest(world: World) {
     let (plain, french) = (download(&town, PLAIN), download(&town, FRENCH));
     let french = french.strip_prefix('\u{feff}').expect("a byte order mark");
     assert_eq!(french.matches('\n').count(), french.matches("\r\n").count());
-    assert!(french.ends_with("\r\n") && french.contains("line;L-"));
+    assert!(french.ends_with("\r\n") && french.contains("ligne;L-"));
     let pointed = |mut row: Vec<String>| {
         for cell in &mut row[7..] {
             assert!(!cell.contains('.'), "{cell}");
@@ -150,7 +150,11 @@ fn a_french_spreadsheet_gets_its_own_flavour_and_the_same_digest(world: World) {
         row
     };
     let found: Vec<_> = parse(french, b';').into_iter().map(pointed).collect();
-    assert_eq!(found, parse(&plain, b','));
+    assert!(french.starts_with("rubrique;poste;nom;nature;jour;ménage;nombre;montant;part\r\n"));
+    // a number that a spreadsheet would round or cut is written as text
+    assert!(found.iter().filter(|row| row[0] == "producteur").all(|row| row[1].split(' ').count() == 4));
+    let figures = |rows: &[Vec<String>]| rows[1..].iter().map(|row| row[4..].to_vec()).collect::<Vec<_>>();
+    assert_eq!(figures(&found), figures(&parse(&plain, b',')));
     let digest = found.last().unwrap()[2].clone();
     assert_eq!(town.report(0, "2026-07")["sha256"], digest);
     town.world.verify();

@@ -13,7 +13,7 @@ use crate::kit::money::Cents;
 pub enum Flavour {
     /// Comma, decimal point, UTF-8, lines ended by LF.
     Plain,
-    /// Semicolon, decimal comma, UTF-8 with a byte order mark, lines ended by CRLF.
+    /// French words, semicolon, decimal comma, UTF-8 with a byte order mark, lines ended by CRLF.
     ExcelFrench,
 }
 
@@ -51,12 +51,20 @@ fn table<'a>(rows: impl Iterator<Item = Row<'a>>, flavour: Flavour) -> Vec<u8> {
     let amount =
         |cents: Option<Cents>| cents.map_or(String::new(), |c| if french { c.to_french() } else { c.to_string() });
     let head = ["section", "item", "name", "kind", "day", "household", "count", "amount", "part"].map(str::to_owned);
+    let word = |word: &str| if french { in_french(word).to_owned() } else { word.to_owned() };
+    let head = head.map(|heading| word(&heading));
     let cells = |row: Row| {
+        let item = match row.section {
+            "producer" if french => grouped(row.item),
+            // bare digits would be taken for a number, and Aisne's zero be lost
+            "commune" if french && !row.item.is_empty() => format!("INSEE {}", row.item),
+            _ => word(row.item),
+        };
         [
-            row.section.to_owned(),
-            text(row.item),
-            text(row.name),
-            row.kind.to_owned(),
+            word(row.section),
+            text(&item),
+            text(&word(row.name)),
+            word(row.kind),
             row.day,
             row.household.to_owned(),
             row.count.map_or(String::new(), |count| count.to_string()),
@@ -69,6 +77,55 @@ fn table<'a>(rows: impl Iterator<Item = Row<'a>>, flavour: Flavour) -> Vec<u8> {
     }
     drop(writer);
     file
+}
+
+/// A SIRET as it is written on paper, which no spreadsheet takes for a number.
+fn grouped(siret: &str) -> String {
+    match (siret.get(..3), siret.get(3..6), siret.get(6..9), siret.get(9..)) {
+        (Some(a), Some(b), Some(c), Some(establishment)) => format!("{a} {b} {c} {establishment}"),
+        _ => siret.to_owned(),
+    }
+}
+
+/// The report's own words; a name stays what it is.
+fn in_french(word: &str) -> &str {
+    match word {
+        "section" => "rubrique",
+        "item" => "poste",
+        "name" => "nom",
+        "kind" => "nature",
+        "day" => "jour",
+        "household" => "ménage",
+        "count" => "nombre",
+        "amount" => "montant",
+        "report" => "compte rendu",
+        "agreement" => "convention",
+        "funder" => "financeur",
+        "time_zone" => "fuseau horaire",
+        "status" => "état",
+        "month" => "mois",
+        "final" => "définitif",
+        "open" => "provisoire",
+        "available" => "disponible",
+        "committed" => "engagé",
+        "outstanding" => "en circulation",
+        "payable" => "dû aux producteurs",
+        "opening" => "ouverture",
+        "granted" => "accordé",
+        "released" => "désengagé",
+        "returned" => "rendu",
+        "issued" => "émis",
+        "redeemed" => "encaissé",
+        "voided" => "annulé",
+        "closing" => "clôture",
+        "producer" => "producteur",
+        "line" => "ligne",
+        "lines" => "lignes",
+        "redeem" => "encaissement",
+        "void" => "annulation",
+        "control" => "contrôle",
+        other => other,
+    }
 }
 
 /// A spreadsheet would run a cell that begins like a formula; an apostrophe makes it text.
