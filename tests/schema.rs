@@ -10,6 +10,7 @@ use crate::support::{Town, World, on_both_databases};
 on_both_databases!(
     migrating_a_second_time_changes_nothing,
     the_journal_only_grows,
+    what_was_promised_is_not_rewritten,
     the_ledger_refuses_what_money_cannot_do,
     an_account_is_never_overdrawn,
     one_voucher_stands_on_an_enrolment,
@@ -143,6 +144,40 @@ fn the_journal_only_grows(world: World) {
         }
     }
     assert_eq!(sql.counts(), before);
+    town.world.verify();
+}
+
+fn what_was_promised_is_not_rewritten(world: World) {
+    let town = town_with_a_voided_purchase(world);
+    let mut sql = Sql::of(&town.world);
+    let (id, at) = match sql {
+        Sql::Sqlite(_) => ("randomblob(16)", "0"),
+        Sql::Postgresql(_) => ("gen_random_uuid()", "'1970-01-01Z'"),
+    };
+    let (day, text, number) = ("'2020-01-01'", "'0'", "0");
+    let households = [("household_id", id), ("programme_id", id), ("organisation_id", id)];
+    let promise = [("adults", number), ("children", "20"), ("commune_code", text), ("promised_cents", number)];
+    let of_enrolment = [&households[..], &promise].concat();
+    let window = [("starts_on", day), ("ends_on", day), ("opens_at", at), ("closes_at", at)];
+    let of_allowance = [&[("enrolment_id", id), ("period", number), ("amount_cents", number)][..], &window].concat();
+    let of_part = vec![("allowance_id", id), ("agreement_id", id), ("position", number), ("amount_cents", number)];
+    for (table, columns) in [
+        ("enrolments", of_enrolment),
+        ("accounts", vec![("agreement_id", id), ("kind", text), ("producer_id", id)]),
+        ("allowances", of_allowance),
+        ("allowance_parts", of_part),
+    ] {
+        assert!(sql.number(&format!("SELECT count(*) FROM {table}")) > 0, "{table} is empty: nothing to refuse");
+        let says = format!("{table} keeps what it was written with");
+        for (column, other) in columns {
+            refused(&mut sql, &format!("UPDATE {table} SET {column} = {other}"), &says, &says);
+            // the service writes whole rows
+            sql.run(&format!("UPDATE {table} SET {column} = {column}")).unwrap();
+        }
+    }
+    // nothing becomes something as little as something else
+    let owed = "UPDATE accounts SET producer_id = NULL WHERE kind = 'payable'";
+    refused(&mut sql, owed, "accounts keeps", "accounts keeps");
     town.world.verify();
 }
 

@@ -2,11 +2,7 @@
 
 use std::process::Command;
 
-use diesel::connection::SimpleConnection;
-use diesel::pg::PgConnection;
-use diesel::prelude::*;
-use diesel::sqlite::SqliteConnection;
-
+use crate::support::sql::Sql;
 use crate::support::{Town, World, on_both_databases};
 
 on_both_databases!(
@@ -16,6 +12,19 @@ on_both_databases!(
     a_changed_purchase_is_named,
     a_changed_promise_is_named,
     a_changed_share_is_named,
+    a_changed_payee_is_named,
+    an_account_given_to_another_agreement_is_named,
+    a_purchase_from_another_household_s_money_is_named,
+    a_purchase_outside_its_window_is_named,
+    a_moved_void_is_named,
+    a_longer_life_of_money_is_named,
+    an_earlier_window_is_named,
+    an_opened_promise_is_named,
+    deleted_promises_are_noticed,
+    a_changed_commune_is_named,
+    an_ended_enrolment_with_money_committed_is_named,
+    a_month_that_goes_below_zero_is_named,
+    a_month_whose_purchases_are_gone_is_named,
     the_command_says_ok_or_which_row_is_wrong,
 );
 
@@ -33,17 +42,23 @@ fn lived_in(world: World) -> Town {
 
 /// Runs a statement as somebody would who holds the database's own password and has put its guards out of the way.
 fn tamper(world: &World, statement: &str) {
-    if let Some(path) = world.database_url.strip_prefix("sqlite://") {
-        let mut conn = SqliteConnection::establish(path).unwrap();
-        let journal = ["transfers", "redemptions", "redemption_lines", "voids", "agreements"];
-        for table in journal {
-            conn.batch_execute(&format!("DROP TRIGGER {table}_no_update; DROP TRIGGER {table}_no_delete;")).unwrap();
+    let mut sql = Sql::of(world);
+    match sql {
+        Sql::Sqlite(_) => {
+            let guards = "SELECT 'DROP TRIGGER ' || name AS line FROM sqlite_master WHERE type = 'trigger'";
+            let guards = sql.lines(guards).join("; ");
+            sql.run(&format!("PRAGMA foreign_keys = OFF; {guards}")).unwrap();
         }
-        conn.batch_execute(statement).unwrap();
-    } else {
-        let mut conn = PgConnection::establish(&world.database_url).unwrap();
-        conn.batch_execute("SET session_replication_role = replica;").unwrap();
-        conn.batch_execute(statement).unwrap();
+        Sql::Postgresql(_) => sql.run("SET session_replication_role = replica").unwrap(),
+    }
+    sql.run(statement).unwrap();
+}
+
+/// An instant of a column, so many days later.
+fn later(world: &World, column: &str, days: i64) -> String {
+    match Sql::of(world) {
+        Sql::Sqlite(_) => format!("{column} + {days} * 86400000000"),
+        Sql::Postgresql(_) => format!("{column} + {days} * interval '1 day'"),
     }
 }
 
@@ -93,6 +108,103 @@ fn a_changed_share_is_named(world: World) {
     let town = lived_in(world);
     tamper(&town.world, "UPDATE funding_sets SET cumulated_cents = cumulated_cents + 2");
     found(&town, "funding_sets", "should have promised");
+}
+
+fn a_changed_payee_is_named(world: World) {
+    let town = lived_in(world);
+    let other = "(SELECT p.id FROM producers p WHERE p.id <> accounts.producer_id)";
+    tamper(&town.world, &format!("UPDATE accounts SET producer_id = {other} WHERE kind = 'payable'"));
+    found(&town, "redemptions", "which is not its producer's account");
+}
+
+fn an_account_given_to_another_agreement_is_named(world: World) {
+    let town = lived_in(world);
+    let other = "(SELECT g.id FROM agreements g WHERE g.id <> accounts.agreement_id)";
+    tamper(&town.world, &format!("UPDATE accounts SET agreement_id = {other} WHERE kind = 'allowance'"));
+    found(&town, "transfers", "another agreement's account");
+    found(&town, "agreements", "its allowance accounts hold");
+}
+
+fn a_purchase_from_another_household_s_money_is_named(world: World) {
+    let town = lived_in(world);
+    town.enrol();
+    let other = "(SELECT e.id FROM enrolments e WHERE e.id <> redemptions.enrolment_id)";
+    tamper(&town.world, &format!("UPDATE redemptions SET enrolment_id = {other}"));
+    found(&town, "redemptions", "a part of another enrolment's allowance");
+}
+
+fn a_purchase_outside_its_window_is_named(world: World) {
+    let town = lived_in(world);
+    let until = later(&town.world, "spendable_until", -40);
+    tamper(&town.world, &format!("UPDATE allowance_parts SET spendable_until = {until}"));
+    found(&town, "redemptions", "outside its window");
+    found(&town, "allowance_parts", "is spendable until");
+}
+
+fn a_moved_void_is_named(world: World) {
+    let town = lived_in(world);
+    let at = later(&town.world, "recorded_at", -1);
+    tamper(&town.world, &format!("UPDATE voids SET recorded_at = {at}"));
+    found(&town, "redemptions", "at another moment than its money came back");
+}
+
+fn a_longer_life_of_money_is_named(world: World) {
+    let town = lived_in(world);
+    for days in [1, 400] {
+        let until = later(&town.world, "spendable_until", days);
+        tamper(&town.world, &format!("UPDATE allowance_parts SET spendable_until = {until}"));
+        found(&town, "allowance_parts", "is spendable until");
+    }
+}
+
+fn an_earlier_window_is_named(world: World) {
+    let town = lived_in(world);
+    let opens_at = later(&town.world, "opens_at", -31);
+    tamper(&town.world, &format!("UPDATE allowances SET opens_at = {opens_at} WHERE period = 2"));
+    found(&town, "allowances", "but the rules say");
+}
+
+/// The allowances that are promised and not yet issued.
+const PROMISED: &str = "(SELECT a.id FROM allowances a WHERE a.state = 'committed')";
+
+fn an_opened_promise_is_named(world: World) {
+    let town = lived_in(world);
+    tamper(&town.world, &format!("UPDATE allowance_parts SET open = NOT open WHERE allowance_id IN {PROMISED}"));
+    found(&town, "allowance_parts", "is open but its allowance is committed");
+}
+
+fn deleted_promises_are_noticed(world: World) {
+    let town = lived_in(world);
+    tamper(&town.world, &format!("DELETE FROM allowance_parts WHERE allowance_id IN {PROMISED}"));
+    tamper(&town.world, "DELETE FROM allowances WHERE state = 'committed'");
+    found(&town, "agreements", "committed but its promises are 0.00");
+    found(&town, "transfers", "belong to an allowance");
+    found(&town, "enrolments", "has 1 allowances for 6 periods");
+}
+
+fn a_changed_commune_is_named(world: World) {
+    let town = lived_in(world);
+    tamper(&town.world, "UPDATE enrolments SET commune_code = '59350'");
+    found(&town, "enrolments", "is of 59350, which is not in its programme's territory");
+}
+
+fn an_ended_enrolment_with_money_committed_is_named(world: World) {
+    let town = lived_in(world);
+    tamper(&town.world, "UPDATE enrolments SET state = 'ended'");
+    found(&town, "enrolments", "is ended but money is committed");
+}
+
+fn a_month_that_goes_below_zero_is_named(world: World) {
+    let town = lived_in(world);
+    let at = later(&town.world, "recorded_at", 40);
+    tamper(&town.world, &format!("UPDATE transfers SET recorded_at = {at} WHERE code = 'commit'"));
+    found(&town, "agreements", "its report of 2026-07 takes committed from 0.00 to -");
+}
+
+fn a_month_whose_purchases_are_gone_is_named(world: World) {
+    let town = lived_in(world);
+    tamper(&town.world, "DELETE FROM redemptions");
+    found(&town, "agreements", "its report of 2026-07 lists 0.00 bought");
 }
 
 fn the_command_says_ok_or_which_row_is_wrong(world: World) {

@@ -10,6 +10,8 @@ mod shares;
 mod store;
 mod verify;
 
+use std::collections::BTreeMap;
+
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
@@ -84,4 +86,19 @@ pub struct PartKey {
     pub part: PartId,
     pub allowance: AllowanceId,
     pub agreement: AgreementId,
+}
+
+/// Whose a part is, and when it may be spent.
+#[derive(Clone, Copy, Debug)]
+pub struct PartWindow {
+    pub agreement: AgreementId,
+    pub enrolment: EnrolmentId,
+    pub opens_at: Instant,
+    /// The first instant that is too late.
+    pub spendable_until: Instant,
+}
+
+/// The windows of some parts; ids of no part are left out.
+pub fn windows(conn: &mut Conn, parts: &[PartId]) -> Result<BTreeMap<PartId, PartWindow>> {
+    store::windows(conn, parts)
 }

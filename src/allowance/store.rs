@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use diesel::prelude::*;
 
-use super::{PartKey, PursePart, State};
+use super::{PartKey, PartWindow, PursePart, State};
 use crate::db::schema::{accounts, allowance_parts, allowances, funding_sets};
 use crate::db::{Conn, Locked, SumCents, Upsert};
 use crate::kit::error::{Error, Result};
@@ -12,6 +12,9 @@ use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, FundingSetId, PartId
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 use crate::programme::Agreement;
+
+/// Ids in one statement: below what either database takes.
+const CHUNK: usize = 1_000;
 
 /// The money of one period of one enrolment.
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -318,4 +321,27 @@ pub fn allowances_after(conn: &mut Conn, after: Option<AllowanceId>, limit: i64)
         query = query.filter(allowances::id.gt(after));
     }
     Ok(query.load(conn)?)
+}
+
+/// What some parts are parts of, and when they may be spent; ids of no part are left out.
+pub fn windows(conn: &mut Conn, ids: &[PartId]) -> Result<BTreeMap<PartId, PartWindow>> {
+    let mut found = BTreeMap::new();
+    for ids in ids.chunks(CHUNK) {
+        let rows: Vec<(PartId, AgreementId, EnrolmentId, Instant, Instant)> = allowance_parts::table
+            .inner_join(allowances::table)
+            .filter(allowance_parts::id.eq_any(ids))
+            .select((
+                allowance_parts::id,
+                allowance_parts::agreement_id,
+                allowances::enrolment_id,
+                allowances::opens_at,
+                allowance_parts::spendable_until,
+            ))
+            .load(conn)?;
+        let window = |(id, agreement, enrolment, opens_at, spendable_until)| {
+            (id, PartWindow { agreement, enrolment, opens_at, spendable_until })
+        };
+        found.extend(rows.into_iter().map(window));
+    }
+    Ok(found)
 }

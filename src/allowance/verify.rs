@@ -8,15 +8,41 @@ use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AccountId, AgreementId};
 use crate::kit::money::Cents;
+use crate::kit::time::{Instant, Zone};
 use crate::ledger::{self, Finding, Transfer, TransferCode};
+use crate::programme;
 
 /// Allowances read at a time.
 const PAGE: i64 = 500;
 
+/// The transfers that an allowance causes.
+const CODES: [TransferCode; 4] =
+    [TransferCode::Commit, TransferCode::Issue, TransferCode::Release, TransferCode::Return];
+
+/// How long an agreement's money may be spent.
+struct Term {
+    zone: Zone,
+    /// The first instant at which no cent of it may be spent any more.
+    end: Instant,
+    /// Days for which a late void's money stays spendable.
+    grace_days: i32,
+}
+
+/// A part with what the ledger knows of it.
+struct Known<'a> {
+    part: &'a store::Part,
+    transfers: Vec<&'a Transfer>,
+    balance: Option<Cents>,
+    /// When a void last gave it money back.
+    restored_at: Option<Instant>,
+}
+
 /// Returns how many allowances there are.
 pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
-    let mut committed = BTreeMap::<AgreementId, Cents>::new();
-    let (mut count, mut last) = (0, None);
+    let terms = terms(conn)?;
+    let restored = ledger::last_credits(conn, TransferCode::Void)?;
+    let mut committed: BTreeMap<AgreementId, Cents> = terms.keys().map(|&agreement| (agreement, Cents::ZERO)).collect();
+    let (mut count, mut last, mut caused) = (0, None, 0);
     loop {
         let page = store::allowances_after(conn, last, PAGE)?;
         let Some(end) = page.last() else { break };
@@ -34,12 +60,21 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
                 findings.push(Finding::new("allowances", allowance.id, what));
             }
             for part in parts {
-                if allowance.state == State::Committed {
-                    *committed.entry(part.agreement_id).or_default() += part.amount_cents;
+                if allowance.state == State::Committed
+                    && let Some(sum) = committed.get_mut(&part.agreement_id)
+                {
+                    *sum += part.amount_cents;
                 }
                 let own = |t: &&Transfer| t.reference == allowance.id.cast() && t.agreement_id == part.agreement_id;
-                let own: Vec<&Transfer> = transfers.iter().filter(own).collect();
-                verify_part(allowance, part, &own, balances.get(&part.id.cast()).copied(), findings);
+                let known = Known {
+                    part,
+                    transfers: transfers.iter().filter(own).filter(|t| CODES.contains(&t.code)).collect(),
+                    balance: balances.get(&part.id.cast()).copied(),
+                    restored_at: restored.get(&part.id.cast()).copied(),
+                };
+                caused += known.transfers.len();
+                let wrong = known.wrong(allowance).into_iter().chain(known.wrong_end(allowance, &terms));
+                findings.extend(wrong.map(|what| Finding::new("allowance_parts", part.id, what)));
             }
         }
     }
@@ -51,47 +86,81 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
             findings.push(Finding::new("agreements", agreement, what));
         }
     }
+    let journalled = ledger::count(conn, &CODES)?;
+    if i64::try_from(caused) != Ok(journalled) {
+        let what = format!("{journalled} are in the journal, {caused} belong to an allowance");
+        findings.push(Finding::new("transfers", "commit, issue, release, return", what));
+    }
     verify_sets(conn, findings)?;
     Ok(count)
 }
 
-fn verify_part(
-    allowance: &Allowance,
-    part: &store::Part,
-    transfers: &[&Transfer],
-    balance: Option<Cents>,
-    findings: &mut Vec<Finding>,
-) {
-    let of = |code| transfers.iter().filter(|t| t.code == code).map(|t| t.amount_cents).sum::<Cents>();
-    let amount = part.amount_cents;
-    let (issued, released) = match allowance.state {
-        State::Committed => (Cents::ZERO, Cents::ZERO),
-        State::Issued => (amount, Cents::ZERO),
-        State::Released => (Cents::ZERO, amount),
-    };
-    let expected = [(TransferCode::Commit, amount), (TransferCode::Issue, issued), (TransferCode::Release, released)];
-    for (code, expected) in expected {
-        if of(code) != expected {
-            let what = format!(
-                "of a {} allowance: {code} should be {expected}, the journal says {}",
-                allowance.state,
-                of(code)
-            );
-            findings.push(Finding::new("allowance_parts", part.id, what));
+/// The terms of all agreements.
+fn terms(conn: &mut Conn) -> Result<BTreeMap<AgreementId, Term>> {
+    let mut terms = BTreeMap::new();
+    for id in programme::all(conn)? {
+        let programme = programme::by_id(conn, id)?;
+        let (zone, grace_days) = (programme.zone()?, programme.rules()?.void_grace_days);
+        for agreement in programme::agreements_of(conn, id)? {
+            let end = agreement.spendable_until(&zone);
+            terms.insert(agreement.id, Term { zone: zone.clone(), end, grace_days });
         }
     }
-    if balance.is_some() != (allowance.state == State::Issued) {
-        findings.push(Finding::new(
-            "allowance_parts",
-            part.id,
-            "has an account without being issued, or none though it is",
-        ));
+    Ok(terms)
+}
+
+impl Known<'_> {
+    fn wrong(&self, allowance: &Allowance) -> Vec<String> {
+        let of = |code| self.transfers.iter().filter(move |t| t.code == code);
+        let amount = self.part.amount_cents;
+        let (issued, released) = match allowance.state {
+            State::Committed => (Cents::ZERO, Cents::ZERO),
+            State::Issued => (amount, Cents::ZERO),
+            State::Released => (Cents::ZERO, amount),
+        };
+        let expected =
+            [(TransferCode::Commit, amount), (TransferCode::Issue, issued), (TransferCode::Release, released)];
+        let mut wrong = Vec::new();
+        for (code, expected) in expected {
+            let sum: Cents = of(code).map(|t| t.amount_cents).sum();
+            if sum != expected {
+                let state = allowance.state;
+                wrong.push(format!("of a {state} allowance: {code} should be {expected}, the journal says {sum}"));
+            }
+        }
+        let own = self.part.id.cast();
+        if of(TransferCode::Issue).any(|t| t.credit_account != own)
+            || of(TransferCode::Return).any(|t| t.debit_account != own)
+        {
+            wrong.push("was issued to, or returned from, another part's account".to_owned());
+        }
+        let is_issued = allowance.state == State::Issued;
+        if self.balance.is_some() != is_issued {
+            wrong.push("has an account without being issued, or none though it is".to_owned());
+        }
+        if self.balance > Some(amount) {
+            wrong.push("holds more than it was issued with".to_owned());
+        }
+        if !self.part.open && self.balance.is_some_and(Cents::is_positive) {
+            wrong.push("is closed but holds money".to_owned());
+        }
+        if self.part.open && !is_issued {
+            wrong.push(format!("is open but its allowance is {}", allowance.state));
+        }
+        wrong
     }
-    if balance > Some(amount) {
-        findings.push(Finding::new("allowance_parts", part.id, "holds more than it was issued with"));
-    }
-    if !part.open && balance.is_some_and(Cents::is_positive) {
-        findings.push(Finding::new("allowance_parts", part.id, "is closed but holds money"));
+
+    /// A part ends with its window or its agreement; later only for what a late void gave back, never past the agreement.
+    fn wrong_end(&self, allowance: &Allowance, terms: &BTreeMap<AgreementId, Term>) -> Option<String> {
+        let Some(term) = terms.get(&self.part.agreement_id) else {
+            return Some("is a part of no agreement".to_owned());
+        };
+        let first = allowance.closes_at.min(term.end);
+        let grace = |at| term.zone.end_of(term.zone.day_of(at).plus_days(term.grace_days));
+        let last = self.restored_at.map_or(first, |at| first.max(term.end.min(grace(at))));
+        let until = self.part.spendable_until;
+        let fits = (first..=last).contains(&until);
+        (!fits).then(|| format!("is spendable until {until} but should be from {first} to {last} at most"))
     }
 }
 

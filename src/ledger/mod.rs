@@ -192,6 +192,21 @@ pub fn first(conn: &mut Conn, agreement: AgreementId, code: TransferCode) -> Res
     store::first(conn, agreement, code)
 }
 
+/// When an agreement's last transfer was recorded.
+pub fn last(conn: &mut Conn, agreement: AgreementId) -> Result<Option<Instant>> {
+    store::last(conn, agreement)
+}
+
+/// The agreement and producer of each of some payable accounts; what is no payable account is left out.
+pub fn payables(conn: &mut Conn, accounts: &[AccountId]) -> Result<BTreeMap<AccountId, (AgreementId, OrganisationId)>> {
+    store::payables(conn, accounts)
+}
+
+/// Every account that transfers of a code have credited, with the last time one did.
+pub fn last_credits(conn: &mut Conn, code: TransferCode) -> Result<BTreeMap<AccountId, Instant>> {
+    store::last_credits(conn, code)
+}
+
 /// How many transfers of some codes there are.
 pub fn count(conn: &mut Conn, codes: &[TransferCode]) -> Result<i64> {
     store::count(conn, codes)
@@ -204,6 +219,13 @@ pub struct Totals(BTreeMap<TransferCode, Cents>);
 impl Totals {
     pub fn of(&self, code: TransferCode) -> Cents {
         self.0.get(&code).copied().unwrap_or_default()
+    }
+
+    /// Adds those of a later time.
+    pub fn add(&mut self, later: &Totals) {
+        for (&code, &sum) in &later.0 {
+            *self.0.entry(code).or_default() += sum;
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::kit::id::{AccountId, AgreementId, OrganisationId, ReferenceId, Transf
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 
+/// Ids in one statement: below what either database takes.
+const CHUNK: usize = 1_000;
+
 /// One immutable line of the journal.
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = transfers, treat_none_as_default_value = false)]
@@ -205,4 +208,38 @@ pub fn accounts_after(conn: &mut Conn, after: Option<AccountId>, limit: i64) -> 
         query = query.filter(accounts::id.gt(after));
     }
     Ok(query.load(conn)?)
+}
+
+/// The agreement and producer of each of some payable accounts; others are left out.
+pub fn payables(conn: &mut Conn, ids: &[AccountId]) -> Result<BTreeMap<AccountId, (AgreementId, OrganisationId)>> {
+    let mut found = BTreeMap::new();
+    for ids in ids.chunks(CHUNK) {
+        let rows: Vec<(AccountId, AgreementId, OrganisationId)> = accounts::table
+            .filter(accounts::id.eq_any(ids))
+            .filter(accounts::kind.eq(AccountKind::Payable))
+            .filter(accounts::producer_id.is_not_null())
+            .select((accounts::id, accounts::agreement_id, accounts::producer_id.assume_not_null()))
+            .load(conn)?;
+        found.extend(rows.into_iter().map(|(id, agreement, producer)| (id, (agreement, producer))));
+    }
+    Ok(found)
+}
+
+/// Every account that transfers of a code have credited, with the last time one did.
+pub fn last_credits(conn: &mut Conn, code: TransferCode) -> Result<BTreeMap<AccountId, Instant>> {
+    let credits = transfers::table
+        .filter(transfers::code.eq(code))
+        .order(transfers::recorded_at)
+        .select((transfers::credit_account, transfers::recorded_at));
+    Ok(credits.load(conn)?.into_iter().collect())
+}
+
+/// When an agreement's last transfer was recorded.
+pub fn last(conn: &mut Conn, agreement: AgreementId) -> Result<Option<Instant>> {
+    Ok(transfers::table
+        .filter(transfers::agreement_id.eq(agreement))
+        .order(transfers::recorded_at.desc())
+        .select(transfers::recorded_at)
+        .first(conn)
+        .optional()?)
 }

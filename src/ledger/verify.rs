@@ -72,6 +72,12 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
                     format!("a {} moves {debit} to {credit}", transfer.code),
                 ));
             }
+            let agreement = |id| accounts.get(&id).map(|account: &Balance| account.agreement_id);
+            let sides = [transfer.debit_account, transfer.credit_account];
+            if sides.into_iter().any(|side| agreement(side) != Some(transfer.agreement_id)) {
+                let what = "moves money to or from another agreement's account";
+                findings.push(Finding::new("transfers", transfer.id, what));
+            }
             *sums.entry(transfer.debit_account).or_default() -= transfer.amount_cents;
             *sums.entry(transfer.credit_account).or_default() += transfer.amount_cents;
         }

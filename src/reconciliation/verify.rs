@@ -1,32 +1,103 @@
-//! What the reports say at the end is what the accounts hold.
+//! Every month of every agreement adds up, and the last one ends with what the accounts hold.
 
-use super::{available, committed, outstanding, payable, store};
+use std::collections::BTreeSet;
+
+use super::{available, by_purchase, committed, outstanding, payable, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
-use crate::ledger::{self, AccountKind, Finding, Totals};
-use crate::programme;
+use crate::kit::money::Cents;
+use crate::kit::time::{Month, Zone};
+use crate::ledger::{self, AccountKind, Finding, Totals, TransferCode};
+use crate::programme::{self, Agreement};
 
 /// Returns how many agreements there are.
 pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
     let mut count = 0;
     for programme in programme::all(conn)? {
+        let zone = programme::by_id(conn, programme)?.zone()?;
         for agreement in programme::agreements_of(conn, programme)? {
             count += 1;
-            let (all, none) = (ledger::totals(conn, agreement.id, None, None)?, Totals::default());
-            let held = store::held(conn, agreement.id)?;
-            for (kind, reported) in [
-                (AccountKind::Available, available(&all, &none).closing),
-                (AccountKind::Committed, committed(&all, &none).closing),
-                (AccountKind::Allowance, outstanding(&all, &none).closing),
-                (AccountKind::Payable, payable(&all, &none).closing),
-            ] {
-                let held = held.get(&kind).copied().unwrap_or_default();
-                if held != reported {
-                    let what = format!("its {kind} accounts hold {held} but its report would say {reported}");
-                    findings.push(Finding::new("agreements", agreement.id, what));
-                }
-            }
+            let wrong = wrong(conn, &agreement, &zone)?;
+            findings.extend(wrong.into_iter().map(|what| Finding::new("agreements", agreement.id, what)));
         }
     }
     Ok(count)
+}
+
+fn wrong(conn: &mut Conn, agreement: &Agreement, zone: &Zone) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let month_of = |at| zone.day_of(at).month();
+    let first = month_of(agreement.signed_at);
+    let last = ledger::last(conn, agreement.id)?.map_or(first, month_of).max(first);
+
+    let mut opening = Totals::default();
+    let mut month = first;
+    loop {
+        let (from, until) = (zone.start_of(month.first_day()), zone.start_of(month.next().first_day()));
+        let moved = ledger::totals(conn, agreement.id, Some(from), Some(until))?;
+        for (kind, opens, closes) in balances(&opening, &moved) {
+            if opens < Cents::ZERO || closes < Cents::ZERO {
+                wrong.push(format!("its report of {month} takes {kind} from {opens} to {closes}"));
+            }
+        }
+        wrong.extend(wrong_lines(conn, agreement, zone, month, &moved)?);
+        opening.add(&moved);
+        if month >= last {
+            break;
+        }
+        month = month.next();
+    }
+
+    // what was recorded before the first month is in no report, but in the accounts
+    let held = store::held(conn, agreement.id)?;
+    for (kind, reported, _) in balances(&opening, &Totals::default()) {
+        let held = held.get(&kind).copied().unwrap_or_default();
+        if held != reported {
+            wrong.push(format!("its {kind} accounts hold {held} but its report would say {reported}"));
+        }
+    }
+    Ok(wrong)
+}
+
+/// What a month's report says that the accounts of each kind hold at its beginning and at its end.
+fn balances(opening: &Totals, moved: &Totals) -> [(AccountKind, Cents, Cents); 4] {
+    let (available, committed) = (available(opening, moved), committed(opening, moved));
+    let (outstanding, payable) = (outstanding(opening, moved), payable(opening, moved));
+    [
+        (AccountKind::Available, available.opening, available.closing),
+        (AccountKind::Committed, committed.opening, committed.closing),
+        (AccountKind::Allowance, outstanding.opening, outstanding.closing),
+        (AccountKind::Payable, payable.opening, payable.closing),
+    ]
+}
+
+/// The purchases and voids that a month's report lists are what it says producers gained and lost.
+fn wrong_lines(
+    conn: &mut Conn,
+    agreement: &Agreement,
+    zone: &Zone,
+    month: Month,
+    moved: &Totals,
+) -> Result<Option<String>> {
+    let (from, until) = (zone.start_of(month.first_day()), zone.start_of(month.next().first_day()));
+    let journal = ledger::journal(conn, agreement.id, &[TransferCode::Redeem, TransferCode::Void], from, until)?;
+    let purchases = store::purchases(conn, &journal.iter().map(|t| t.reference.cast()).collect::<BTreeSet<_>>())?;
+    let (mut redeemed, mut voided) = (Cents::ZERO, Cents::ZERO);
+    for (redemption, transfers) in by_purchase(journal) {
+        let Some(purchase) = purchases.get(&redemption) else { continue };
+        for (code, _, part) in transfers {
+            if part > purchase.covered {
+                return Ok(Some(format!("its report of {month} bears {part} of {redemption}, which covered less")));
+            }
+            *(if code == TransferCode::Void { &mut voided } else { &mut redeemed }) += part;
+        }
+    }
+    let block = payable(&Totals::default(), moved);
+    let same = (redeemed, voided) == (block.redeemed, block.voided);
+    Ok((!same).then(|| {
+        let (paid, back) = (block.redeemed, block.voided);
+        format!(
+            "its report of {month} lists {redeemed} bought and {voided} undone, but pays {paid} and takes back {back}"
+        )
+    }))
 }

@@ -105,7 +105,7 @@ CREATE INDEX agreements_by_funder ON agreements (funder_id);
 CREATE TABLE funding_sets (
   id UUID PRIMARY KEY,
   programme_id UUID NOT NULL REFERENCES programmes (id),
-  members TEXT NOT NULL, -- JSON: [[agreement, weight], ...] in order of position
+  members TEXT NOT NULL, -- agr_...:weight agr_...:weight, in order of position
   cumulated_cents INT8 NOT NULL CHECK (cumulated_cents >= 0),
   UNIQUE (programme_id, members)
 );
@@ -322,3 +322,27 @@ CREATE TRIGGER voids_only_grow BEFORE UPDATE OR DELETE ON voids FOR EACH ROW EXE
 CREATE TRIGGER voids_stay BEFORE TRUNCATE ON voids FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER agreements_only_grow BEFORE UPDATE OR DELETE ON agreements FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER agreements_stay BEFORE TRUNCATE ON agreements FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- What was promised to whom stays; states and balances move on ------------------------------------
+
+CREATE FUNCTION refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% keeps what it was written with', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER enrolments_keep BEFORE UPDATE ON enrolments FOR EACH ROW
+WHEN ((OLD.id, OLD.household_id, OLD.programme_id, OLD.organisation_id, OLD.adults, OLD.children, OLD.commune_code, OLD.promised_cents)
+  IS DISTINCT FROM (NEW.id, NEW.household_id, NEW.programme_id, NEW.organisation_id, NEW.adults, NEW.children, NEW.commune_code, NEW.promised_cents))
+EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER accounts_keep BEFORE UPDATE ON accounts FOR EACH ROW
+WHEN ((OLD.id, OLD.agreement_id, OLD.kind, OLD.producer_id)
+  IS DISTINCT FROM (NEW.id, NEW.agreement_id, NEW.kind, NEW.producer_id))
+EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER allowances_keep BEFORE UPDATE ON allowances FOR EACH ROW
+WHEN ((OLD.id, OLD.enrolment_id, OLD.period, OLD.starts_on, OLD.ends_on, OLD.opens_at, OLD.closes_at, OLD.amount_cents)
+  IS DISTINCT FROM (NEW.id, NEW.enrolment_id, NEW.period, NEW.starts_on, NEW.ends_on, NEW.opens_at, NEW.closes_at, NEW.amount_cents))
+EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER allowance_parts_keep BEFORE UPDATE ON allowance_parts FOR EACH ROW
+WHEN ((OLD.id, OLD.allowance_id, OLD.agreement_id, OLD.position, OLD.amount_cents)
+  IS DISTINCT FROM (NEW.id, NEW.allowance_id, NEW.agreement_id, NEW.position, NEW.amount_cents))
+EXECUTE FUNCTION refuse_rewriting();

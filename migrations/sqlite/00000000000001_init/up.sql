@@ -105,7 +105,7 @@ CREATE INDEX agreements_by_funder ON agreements (funder_id);
 CREATE TABLE funding_sets (
   id BLOB PRIMARY KEY CHECK (length(id) = 16),
   programme_id BLOB NOT NULL REFERENCES programmes (id),
-  members TEXT NOT NULL, -- JSON: [[agreement, weight], ...] in order of position
+  members TEXT NOT NULL, -- agr_...:weight agr_...:weight, in order of position
   cumulated_cents INTEGER NOT NULL CHECK (cumulated_cents >= 0),
   UNIQUE (programme_id, members)
 ) STRICT;
@@ -373,4 +373,27 @@ CREATE TRIGGER agreements_no_replace BEFORE INSERT ON agreements
 WHEN EXISTS (SELECT 1 FROM agreements WHERE id = NEW.id OR (programme_id = NEW.programme_id AND (position = NEW.position OR reference = NEW.reference)))
 BEGIN
   SELECT RAISE(ABORT, 'agreements only grows: correct it with a further row');
+END;
+
+-- What was promised to whom stays; states and balances move on ------------------------------------
+
+CREATE TRIGGER enrolments_keep BEFORE UPDATE ON enrolments
+WHEN (OLD.id, OLD.household_id, OLD.programme_id, OLD.organisation_id, OLD.adults, OLD.children, OLD.commune_code, OLD.promised_cents) IS NOT (NEW.id, NEW.household_id, NEW.programme_id, NEW.organisation_id, NEW.adults, NEW.children, NEW.commune_code, NEW.promised_cents)
+BEGIN
+  SELECT RAISE(ABORT, 'enrolments keeps what it was written with');
+END;
+CREATE TRIGGER accounts_keep BEFORE UPDATE ON accounts
+WHEN (OLD.id, OLD.agreement_id, OLD.kind, OLD.producer_id) IS NOT (NEW.id, NEW.agreement_id, NEW.kind, NEW.producer_id)
+BEGIN
+  SELECT RAISE(ABORT, 'accounts keeps what it was written with');
+END;
+CREATE TRIGGER allowances_keep BEFORE UPDATE ON allowances
+WHEN (OLD.id, OLD.enrolment_id, OLD.period, OLD.starts_on, OLD.ends_on, OLD.opens_at, OLD.closes_at, OLD.amount_cents) IS NOT (NEW.id, NEW.enrolment_id, NEW.period, NEW.starts_on, NEW.ends_on, NEW.opens_at, NEW.closes_at, NEW.amount_cents)
+BEGIN
+  SELECT RAISE(ABORT, 'allowances keeps what it was written with');
+END;
+CREATE TRIGGER allowance_parts_keep BEFORE UPDATE ON allowance_parts
+WHEN (OLD.id, OLD.allowance_id, OLD.agreement_id, OLD.position, OLD.amount_cents) IS NOT (NEW.id, NEW.allowance_id, NEW.agreement_id, NEW.position, NEW.amount_cents)
+BEGIN
+  SELECT RAISE(ABORT, 'allowance_parts keeps what it was written with');
 END;
