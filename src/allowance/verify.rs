@@ -157,10 +157,11 @@ impl Known<'_> {
         };
         let first = allowance.closes_at.min(term.end);
         let grace = |at| term.zone.end_of(term.zone.day_of(at).plus_days(term.grace_days));
-        let last = self.restored_at.map_or(first, |at| first.max(term.end.min(grace(at))));
+        // earlier than the window too: who had left had given it up, and only the grace stands
+        let granted = self.restored_at.map_or(first, |at| term.end.min(grace(at)));
         let until = self.part.spendable_until;
-        let fits = (first..=last).contains(&until);
-        (!fits).then(|| format!("is spendable until {until} but should be from {first} to {last} at most"))
+        let fits = (first.min(granted)..=first.max(granted)).contains(&until);
+        (!fits).then(|| format!("is spendable until {until} but should be until {first}, or {granted} by a late void"))
     }
 }
 
