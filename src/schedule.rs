@@ -26,10 +26,10 @@ pub struct Done {
 ///
 /// What fails for one enrolment or programme is logged and left for the next run; the others have theirs done.
 pub fn run(db: &Db) -> Result<Done> {
-    let mut done = Done::default();
-    done.issued = each_batch(db, allowance::enrolments_due, allowance::issue)?;
-    done.closed = each_batch(db, allowance::enrolments_to_close, allowance::close)?;
-    done.ended = db.write(enrolment::end_finished)?;
+    let issued = each_batch(db, allowance::enrolments_due, allowance::issue)?;
+    let closed = each_batch(db, allowance::enrolments_to_close, allowance::close)?;
+    let ended = db.write(enrolment::end_finished)?;
+    let mut done = Done { issued, closed, moved_up: 0, ended };
     for programme in db.read(programme::all)? {
         match enrolment::move_up(db, programme) {
             Ok(moved) => done.moved_up += moved,
