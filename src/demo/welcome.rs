@@ -216,7 +216,7 @@ impl Paste {
         writeln!(page, r#"  -H 'Content-Type: application/json' -H "Idempotency-Key: basket-$(date +%s)" \"#)?;
         writeln!(page, r#"  -d '{{"voucher":"'$CARD'","stall_id":"'$STALL'","basket":"{BASKET}","partial":false,"#)?;
         writeln!(page, r#"       "lines":[{{"category":"fruit_vegetables","amount":"{BASKET}"}}]}}' | jq"#)?;
-        writeln!(page, "\nThe funder downloads last month, as JSON and as CSV:\n")?;
+        writeln!(page, "\n# The funder downloads last month, as JSON and as CSV:\n")?;
         login(page, "FUNDER", &FUNDERS[0])?;
         writeln!(page, "MONTH=$API/agreements/{agreement}/reconciliations/{month}")?;
         writeln!(page, r#"curl -s $MONTH -H "Authorization: Bearer $FUNDER" | jq 'del(.lines)'"#)?;
