@@ -6,6 +6,7 @@ use crate::support::town::{Card, Setup, newcomer, rules_with, siret};
 use crate::support::{Town, World, on_both_databases};
 
 on_both_databases!(
+    a_commune_is_not_named_once_its_households_have_gone,
     every_figure_of_a_small_month_is_what_was_worked_out_by_hand,
     the_parts_of_a_purchase_add_up_over_the_agreements_to_what_it_covered,
     a_month_opens_with_what_the_last_one_closed_with,
@@ -326,5 +327,22 @@ fn a_funder_sees_its_own_agreement_and_no_other(world: World) {
     for other in [&town.worker, &town.tills[0].client] {
         other.get(&path(0)).refused(403, "forbidden");
     }
+    town.world.verify();
+}
+
+fn a_commune_is_not_named_once_its_households_have_gone(world: World) {
+    let town = Town::new(world);
+    let enrolments: Vec<String> = (0..11).map(|_| town.enrol()["id"].as_str().unwrap().to_owned()).collect();
+    for enrolment in &enrolments[1..] {
+        let leave = json!({"return_issued": true});
+        town.worker.post(&format!("/api/v1/enrolments/{enrolment}/leave"), leave).expect(200);
+    }
+    town.world.advance_to("2026-08-31T22:00:01Z");
+    let row = |month: &str| {
+        let row = town.report(0, month)["by_commune"][0].clone();
+        (row["commune"].clone(), row["households"].clone())
+    };
+    assert_eq!(row("2026-07"), (json!("62427"), json!(11)));
+    assert_eq!(row("2026-08"), (Value::Null, json!(1)));
     town.world.verify();
 }

@@ -6,6 +6,7 @@ use crate::support::sql::Sql;
 use crate::support::{Town, World, on_both_databases};
 
 on_both_databases!(
+    a_broken_row_stops_nobody_else_s_month,
     a_changed_transfer_is_named,
     a_deleted_transfer_is_noticed,
     a_changed_balance_is_named,
@@ -226,4 +227,20 @@ fn the_command_says_ok_or_which_row_is_wrong(world: World) {
     let (code, said) = verify();
     assert_eq!(code, Some(1));
     assert!(said.contains("WRONG transfers trf_"), "{said}");
+}
+
+fn a_broken_row_stops_nobody_else_s_month(world: World) {
+    let town = Town::new(world);
+    let cards = [town.new_card(), town.new_card(), town.new_card()];
+    primeur::schedule::run(&town.world.state.db).unwrap();
+    // more than its agreement has committed: August cannot be issued to the first of three
+    tamper(
+        &town.world,
+        "UPDATE allowance_parts SET amount_cents = 99999999 WHERE allowance_id IN (SELECT id FROM allowances \
+         WHERE period = 2 AND enrolment_id = (SELECT id FROM enrolments ORDER BY id LIMIT 1))",
+    );
+    assert_eq!(town.world.advance_to("2026-08-01T08:00:00Z").issued, 2);
+    let mut held = cards.map(|card| town.balance(&card.enrolment));
+    held.sort_unstable();
+    assert_eq!(held, [0, 6000, 6000], "July is closed for all, August open for two");
 }
