@@ -4,8 +4,8 @@
 //! `api.rs` (JSON). Imports run one way, from a later name of this list to an earlier one; names between
 //! commas do not know each other:
 //!
-//! `kit < db < access, ledger < http < programme < household, producer < allowance < enrolment < voucher, budget <
-//! redemption < reconciliation < health, schedule, verify < routes < app < config < service < demo < main`
+//! `kit < db < ledger < audit < access < http < programme < household, producer < allowance < enrolment < voucher,
+//! budget < redemption < reconciliation < health, schedule, verify < routes < app < config < service < demo < main`
 //!
 //! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
 //! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files.
@@ -14,6 +14,7 @@
 pub mod access;
 pub mod allowance;
 pub mod app;
+pub mod audit;
 pub mod budget;
 pub mod config;
 pub mod db;

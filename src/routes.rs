@@ -4,6 +4,7 @@ use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 
 use crate::access::api as access;
+use crate::audit::api as audit;
 use crate::budget::api as budget;
 use crate::enrolment::api as enrolment;
 use crate::health;
@@ -41,6 +42,8 @@ routes! {
     "/api/v1/people" => POST access::create_person, GET access::list_people;
     "/api/v1/organisations" => POST access::create_organisation, GET access::list_organisations;
     "/api/v1/organisations/{id}" => GET access::get_organisation;
+
+    "/api/v1/audit" => GET audit::list_entries;
 
     "/api/v1/programmes" => POST programme::create_programme, GET programme::list_programmes;
     "/api/v1/programmes/{id}" => GET programme::get_programme, PUT programme::rewrite_programme;

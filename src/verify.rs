@@ -3,7 +3,7 @@
 use crate::db::{Conn, Db};
 use crate::kit::error::Result;
 use crate::ledger::Finding;
-use crate::{allowance, enrolment, ledger, programme, reconciliation, redemption};
+use crate::{allowance, audit, enrolment, ledger, programme, reconciliation, redemption};
 
 /// What was looked at, and what is wrong.
 #[derive(Clone, Debug)]
@@ -17,13 +17,14 @@ type Check = fn(&mut Conn, &mut Vec<Finding>) -> Result<usize>;
 
 /// Checks one single moment of the database.
 pub fn run(db: &Db) -> Result<Verdict> {
-    const CHECKS: [(&str, Check); 6] = [
+    const CHECKS: [(&str, Check); 7] = [
         ("transfers", ledger::verify),
         ("agreements", programme::verify),
         ("allowances", allowance::verify),
         ("enrolments", enrolment::verify),
         ("redemptions", redemption::verify),
         ("reports", reconciliation::verify),
+        ("audit entries", audit::verify),
     ];
     db.read(|conn| {
         let mut findings = Vec::new();

@@ -311,7 +311,7 @@ fn a_database_whose_keys_are_gone_is_not_opened(world: World) {
         assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
         files += 1;
     }
-    assert_eq!(files, 3);
+    assert_eq!(files, 4);
     let register = |keys: &Keys| world.state.db.write(|conn, now| access::register_keys(conn, now, keys));
     register(&Keys::create(&directory, world.now()).unwrap()).unwrap();
 

@@ -16,6 +16,7 @@ on_both_databases!(
 fn lists(town: &Town) -> Vec<(String, Client)> {
     let of = |path: &str, client: &Client| (format!("/api/v1/{path}"), client.clone());
     vec![
+        of("audit", &town.administrator),
         of("people", &town.administrator),
         of("organisations", &town.manager),
         of("programmes", &town.manager),
@@ -66,10 +67,12 @@ fn paging_shows_every_item_once_and_in_order(world: World) {
         let whole = person.get(&format!("{path}?limit=200")).expect(200);
         assert!(whole["next_cursor"].is_null());
         let whole = whole["items"].as_array().unwrap();
-        let id =
-            |item: &Value| item.get("id").unwrap_or(&item["producer"]["id"]).as_str().unwrap_or_default().to_owned();
+        let id = |item: &Value| match item["sequence"].as_i64() {
+            Some(sequence) => format!("{sequence:020}"),
+            None => item.get("id").unwrap_or(&item["producer"]["id"]).as_str().unwrap_or_default().to_owned(),
+        };
         assert!(whole.len() >= 3 || path.ends_with("/v1/applications"), "{path}: {}", whole.len());
-        let newest_first = path.ends_with("/redemptions");
+        let newest_first = path.ends_with("/redemptions") || path.ends_with("/audit");
         let sorted = whole.windows(2).all(|two| (id(&two[0]) < id(&two[1])) != newest_first);
         assert!(sorted, "{path}");
         for limit in [1, 2, whole.len()] {

@@ -171,7 +171,7 @@ fn the_first_start_makes_keys_and_nobody(place: Place) {
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let keys = place.directory.join("keys");
     let files: Vec<PathBuf> = std::fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!((mode(keys), files.len()), (0o700, 3));
+    assert_eq!((mode(keys), files.len()), (0o700, 4));
     assert!(files.into_iter().all(|file| mode(file) == 0o600));
 
     let client = service.client();
@@ -218,7 +218,7 @@ fn a_start_without_the_keys_of_its_database_fails_and_makes_no_others(place: Pla
 }
 
 fn each_command_says_what_it_did(place: Place) {
-    assert_eq!(place.says(&["migrate"]), "1 migrations run\n");
+    assert_eq!(place.says(&["migrate"]), "2 migrations run\n");
     assert_eq!(place.says(&["migrate"]), "0 migrations run\n");
     assert_eq!(place.says(&["issue"]), "issued 0, closed 0, moved up 0, ended 0\n");
     let verified = place.says(&["verify"]);

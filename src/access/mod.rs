@@ -9,6 +9,7 @@ mod sessions;
 mod store;
 pub mod token;
 
+use crate::audit::Who;
 use crate::db::Conn;
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{OrganisationId, PersonId, SessionId};
@@ -70,6 +71,18 @@ pub struct Actor {
     pub role: Role,
     /// May bring colleagues in.
     pub lead: bool,
+}
+
+impl Actor {
+    /// For the audit log.
+    pub fn who(&self) -> Who {
+        Who { person: Some(self.person), organisation: Some(self.organisation) }
+    }
+
+    /// Whether they read what concerns all organisations alike.
+    pub fn sees_every_organisation(&self) -> bool {
+        matches!(self.role, Role::Administrator | Role::Evaluator)
+    }
 }
 
 /// How logins work in this deployment.

@@ -4,6 +4,7 @@ use super::secret::{self, Secret};
 use super::store::{self, SessionRow};
 use super::token::{self, Claims};
 use super::{Actor, Person, Settings, password};
+use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::SessionId;
@@ -41,6 +42,8 @@ pub fn log_in(db: &Db, keys: &Keys, settings: &Settings, email: &Email, password
             ended_at: None,
         };
         store::insert_session(conn, &session)?;
+        let who = Who { person: Some(person.id), organisation: Some(person.organisation.id) };
+        audit::record(conn, now, who, Action::LoggedIn, session.id, None)?;
         tokens(keys, settings, now, session.id, session.expires_at, person.clone(), secret)
     })
 }

@@ -7,5 +7,5 @@ mod query;
 pub mod schema;
 
 pub use backend::Conn;
-pub use pool::{Db, Settings};
+pub use pool::{Db, Queue, Settings, wait_in};
 pub use query::{Locked, Page, SumCents, Upsert};

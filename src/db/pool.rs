@@ -20,6 +20,9 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// Writers hold this advisory lock shared; a report on a past month takes it alone for a moment, and so waits for them.
 const WRITERS: i64 = 0x7072_696d_6575_7201;
 
+/// Whoever writes into the audit log holds this one.
+const AUDIT: i64 = 0x7072_696d_6575_7202;
+
 /// Every zone's midnight lies on a quarter of an hour of UTC: seconds between two that may be one.
 const MIDNIGHTS: i64 = 900;
 
@@ -219,6 +222,24 @@ impl Db {
     fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
         self.pool.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))
     }
+}
+
+/// What transactions do one after the other, each until its end.
+#[derive(Clone, Copy, Debug)]
+pub enum Queue {
+    /// Writing into the audit log.
+    Audit,
+}
+
+/// Waits until no other transaction is in this queue. On SQLite there is one writer anyway.
+pub fn wait_in(conn: &mut Conn, queue: Queue) -> Result<()> {
+    if let Conn::Pg(conn) = conn {
+        let Queue::Audit = queue;
+        diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
+            .bind::<diesel::sql_types::BigInt, _>(AUDIT)
+            .execute(conn)?;
+    }
+    Ok(())
 }
 
 /// Makes a writer known to [`Db::read_settled`], before it reads the clock.

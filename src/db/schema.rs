@@ -1,8 +1,13 @@
 //! The tables as the queries know them; a test compares them with both databases.
 
+/// The SQL types of the columns, for the macro.
+mod types {
+    pub use crate::kit::sql::ty;
+    pub use diesel::sql_types::*;
+}
+
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     organisations (id) {
         id -> ty::Id,
@@ -14,8 +19,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     people (id) {
         id -> ty::Id,
@@ -27,12 +31,15 @@ diesel::table! {
         invitation_digest -> Nullable<Binary>,
         invitation_expires_at -> Nullable<ty::Instant>,
         created_at -> ty::Instant,
+        disabled_at -> Nullable<ty::Instant>,
+        totp_sealed -> Nullable<Binary>,
+        totp_confirmed_at -> Nullable<ty::Instant>,
+        totp_last_step -> Nullable<BigInt>,
     }
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     sessions (id) {
         id -> ty::Id,
@@ -41,23 +48,70 @@ diesel::table! {
         created_at -> ty::Instant,
         expires_at -> ty::Instant,
         ended_at -> Nullable<ty::Instant>,
+        second_factor_at -> Nullable<ty::Instant>,
+        address_digest -> Nullable<Binary>,
     }
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
+
+    recovery_codes (person_id, digest) {
+        person_id -> ty::Id,
+        digest -> Binary,
+        used_at -> Nullable<ty::Instant>,
+    }
+}
+
+diesel::table! {
+    use crate::db::schema::types::*;
+
+    spent_refresh_tokens (digest) {
+        digest -> Binary,
+        session_id -> ty::Id,
+        spent_at -> ty::Instant,
+    }
+}
+
+diesel::table! {
+    use crate::db::schema::types::*;
+
+    attempts (kind, subject) {
+        kind -> Text,
+        subject -> Binary,
+        failures -> Integer,
+        last_at -> ty::Instant,
+    }
+}
+
+diesel::table! {
+    use crate::db::schema::types::*;
 
     signing_keys (key_id) {
         key_id -> Text,
         purpose -> Text,
         created_at -> ty::Instant,
+        retired_at -> Nullable<ty::Instant>,
     }
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
+
+    audit_entries (sequence) {
+        sequence -> BigInt,
+        occurred_at -> ty::Instant,
+        person_id -> Nullable<ty::Id>,
+        organisation_id -> Nullable<ty::Id>,
+        action -> Text,
+        subject -> Nullable<Text>,
+        detail -> Nullable<Text>,
+        digest -> Binary,
+    }
+}
+
+diesel::table! {
+    use crate::db::schema::types::*;
 
     idempotency_keys (organisation_id, key) {
         organisation_id -> ty::Id,
@@ -69,8 +123,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     programmes (id) {
         id -> ty::Id,
@@ -91,8 +144,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     programme_communes (programme_id, code) {
         programme_id -> ty::Id,
@@ -102,8 +154,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     programme_members (programme_id, organisation_id) {
         programme_id -> ty::Id,
@@ -113,8 +164,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     agreements (id) {
         id -> ty::Id,
@@ -132,8 +182,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     funding_sets (id) {
         id -> ty::Id,
@@ -144,8 +193,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     accounts (id) {
         id -> ty::Id,
@@ -157,8 +205,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     transfers (id) {
         id -> ty::Id,
@@ -176,8 +223,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     producers (id) {
         id -> ty::Id,
@@ -189,8 +235,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     stalls (id) {
         id -> ty::Id,
@@ -204,8 +249,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     applications (programme_id, producer_id) {
         programme_id -> ty::Id,
@@ -218,8 +262,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     households (id) {
         id -> ty::Id,
@@ -229,24 +272,48 @@ diesel::table! {
         children -> Integer,
         commune_code -> Text,
         created_at -> ty::Instant,
+        contacted_at -> ty::Instant,
+        erased_at -> Nullable<ty::Instant>,
     }
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
-    household_identities (household_id) {
+    sealed_identities (household_id) {
         household_id -> ty::Id,
-        name -> Nullable<Text>,
-        contact -> Nullable<Text>,
+        key_id -> Text,
+        sealed -> Binary,
         updated_at -> ty::Instant,
     }
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
+
+    household_fingerprints (household_id, kind) {
+        household_id -> ty::Id,
+        kind -> Text,
+        digest -> Binary,
+    }
+}
+
+diesel::table! {
+    use crate::db::schema::types::*;
+
+    household_duplicates (id) {
+        id -> ty::Id,
+        first_household -> ty::Id,
+        second_household -> ty::Id,
+        found_at -> ty::Instant,
+        dismissed_at -> Nullable<ty::Instant>,
+        dismissed_by -> Nullable<ty::Id>,
+        reason_sealed -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    use crate::db::schema::types::*;
 
     enrolments (id) {
         id -> ty::Id,
@@ -268,8 +335,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     allowances (id) {
         id -> ty::Id,
@@ -287,8 +353,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     allowance_parts (id) {
         id -> ty::Id,
@@ -302,8 +367,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     vouchers (id) {
         id -> ty::Id,
@@ -320,8 +384,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     redemptions (id) {
         id -> ty::Id,
@@ -340,8 +403,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     redemption_lines (redemption_id, position) {
         redemption_id -> ty::Id,
@@ -352,8 +414,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use crate::kit::sql::ty;
+    use crate::db::schema::types::*;
 
     voids (redemption_id) {
         redemption_id -> ty::Id,
@@ -379,7 +440,7 @@ diesel::joinable!(applications -> programmes (programme_id));
 diesel::joinable!(applications -> producers (producer_id));
 diesel::joinable!(programme_members -> programmes (programme_id));
 diesel::joinable!(programme_members -> organisations (organisation_id));
-diesel::joinable!(household_identities -> households (household_id));
+diesel::joinable!(sealed_identities -> households (household_id));
 diesel::joinable!(agreements -> organisations (funder_id));
 diesel::joinable!(producers -> organisations (id));
 diesel::joinable!(programme_communes -> programmes (programme_id));
@@ -388,7 +449,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     organisations,
     people,
     sessions,
+    recovery_codes,
+    spent_refresh_tokens,
+    attempts,
     signing_keys,
+    audit_entries,
     idempotency_keys,
     programmes,
     programme_communes,
@@ -401,7 +466,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     stalls,
     applications,
     households,
-    household_identities,
+    sealed_identities,
+    household_fingerprints,
+    household_duplicates,
     enrolments,
     allowances,
     allowance_parts,

@@ -166,7 +166,8 @@ impl Life {
         let identity = Identity { name: Some(text(&name)?), contact: Some(text(&contact)?) };
         let identity = self.chance.percent(67).then_some(identity);
         let desk = &self.cast.desks[desk];
-        let register = |conn: &mut _, now| household::register(conn, now, desk, &composition, identity.as_ref());
+        let keys = &self.world.state.keys;
+        let register = |conn: &mut _, now| household::register(conn, now, keys, desk, &composition, identity.as_ref());
         Ok(self.world.write(register)?.0.id)
     }
 

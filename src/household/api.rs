@@ -82,7 +82,10 @@ impl From<Known> for HouseholdAnswer {
             children: household.children,
             commune: household.commune_code,
             created_at: household.created_at,
-            identity: identity.map(|known| IdentityAnswer { name: known.name, contact: known.contact }),
+            identity: identity.map(|Identity { name, contact }| IdentityAnswer {
+                name: name.map(Line::into_string),
+                contact: contact.map(Line::into_string),
+            }),
         }
     }
 }
@@ -91,8 +94,9 @@ pub async fn create(state: web::Data<State>, permit: MayEnrol, body: Json<Househ
     let HouseholdRequest { adults, children, commune, identity } = body.value;
     let composition = Composition { adults, children, commune };
     let identity = identity.map(|FirstIdentityRequest { name, contact }| Identity { name, contact });
+    let keys = state.keys.clone();
     let known = state
-        .write(move |conn, now| super::register(conn, now, &permit.actor, &composition, identity.as_ref()))
+        .write(move |conn, now| super::register(conn, now, &keys, &permit.actor, &composition, identity.as_ref()))
         .await?;
     Ok(created(&HouseholdAnswer::from(known)))
 }
@@ -100,12 +104,12 @@ pub async fn create(state: web::Data<State>, permit: MayEnrol, body: Json<Househ
 pub async fn list(state: web::Data<State>, permit: MayEnrol, query: Query<PageQuery>) -> Answer {
     let page = page::<kind::Household>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::list(conn, &permit.actor, &page)).await?;
-    let (rows, next) = page.cut(rows, |(household, _)| household.id);
-    Ok(ok(&List::new(rows.into_iter().map(HouseholdAnswer::from), next)))
+    let (rows, next) = page.cut(rows, |household| household.id);
+    Ok(ok(&List::new(rows.into_iter().map(|household| HouseholdAnswer::from((household, None))), next)))
 }
 
 pub async fn get(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
-    let known = state.read(move |conn| super::known(conn, &permit.actor, id.0)).await?;
+    let known = state.run(move |s| s.db.read(|conn| super::known(conn, &s.keys, &permit.actor, id.0))).await?;
     Ok(ok(&HouseholdAnswer::from(known)))
 }
 
@@ -117,7 +121,13 @@ pub async fn recompose(
 ) -> Answer {
     let CompositionRequest { adults, children, commune } = body.value;
     let composition = Composition { adults, children, commune };
-    let known = state.write(move |conn, _| super::recompose(conn, &permit.actor, id.0, &composition)).await?;
+    let keys = state.keys.clone();
+    let known = state
+        .write(move |conn, _| {
+            super::recompose(conn, &permit.actor, id.0, &composition)?;
+            super::known(conn, &keys, &permit.actor, id.0)
+        })
+        .await?;
     Ok(ok(&HouseholdAnswer::from(known)))
 }
 
@@ -129,7 +139,8 @@ pub async fn identify(
 ) -> Answer {
     let IdentityRequest { name, contact } = body.value;
     let identity = Identity { name, contact };
-    let known = state.write(move |conn, now| super::identify(conn, now, &permit.actor, id.0, &identity)).await?;
+    let keys = state.keys.clone();
+    let known = state.write(move |conn, now| super::identify(conn, now, &keys, &permit.actor, id.0, &identity)).await?;
     Ok(ok(&HouseholdAnswer::from(known)))
 }
 

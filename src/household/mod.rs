@@ -5,16 +5,19 @@ mod store;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use self::store::SealedIdentity;
 use crate::access::Actor;
 use crate::db::{Conn, Page};
 use crate::kit::commune::CommuneCode;
 use crate::kit::error::{Code, Error, FieldError, Result};
 use crate::kit::id::HouseholdId;
-use crate::kit::keys::random;
+use crate::kit::keys::{Keys, random};
 use crate::kit::text::Line;
 use crate::kit::time::Instant;
 
-pub use store::{Household, KnownIdentity};
+pub use store::Household;
 
 /// Who lives together, and where.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ impl Composition {
 }
 
 /// Who a household is, as far as it said. An identity without either is none.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Identity {
     pub name: Option<Line<200>>,
     pub contact: Option<Line<200>>,
@@ -52,11 +55,12 @@ impl fmt::Debug for Identity {
 }
 
 /// A household with who it is, for its own structure only.
-pub type Known = (Household, Option<KnownIdentity>);
+pub type Known = (Household, Option<Identity>);
 
 pub fn register(
     conn: &mut Conn,
     now: Instant,
+    keys: &Keys,
     actor: &Actor,
     composition: &Composition,
     identity: Option<&Identity>,
@@ -70,6 +74,8 @@ pub fn register(
         children: composition.children,
         commune_code: composition.commune.as_str().to_owned(),
         created_at: now,
+        contacted_at: now,
+        erased_at: None,
     };
     // where another took the same reference in the same moment, the transaction is run again and draws anew
     store::insert(conn, &household).map_err(|e| match e {
@@ -77,37 +83,49 @@ pub fn register(
         other => other,
     })?;
     if let Some(identity) = identity {
-        keep_identity(conn, now, household.id, identity)?;
+        keep_identity(conn, now, keys, household.id, identity)?;
     }
-    known(conn, actor, household.id)
+    known(conn, keys, actor, household.id)
 }
 
 /// A household of the caller's own structure.
 pub fn own(conn: &mut Conn, actor: &Actor, id: HouseholdId) -> Result<Household> {
-    known(conn, actor, id).map(|(household, _)| household)
+    store::household(conn, actor.organisation, id)?.ok_or(Error::Refused(Code::NotFound))
 }
 
 /// A household of the caller's own structure, with who it is.
-pub fn known(conn: &mut Conn, actor: &Actor, id: HouseholdId) -> Result<Known> {
-    store::known(conn, actor.organisation, id)?.ok_or(Error::Refused(Code::NotFound))
+pub fn known(conn: &mut Conn, keys: &Keys, actor: &Actor, id: HouseholdId) -> Result<Known> {
+    let household = own(conn, actor, id)?;
+    let identity = store::identity(conn, id)?.map(|sealed| {
+        let plain = keys.identity.open(SEALED, id.as_bytes(), &sealed.sealed)?;
+        serde_json::from_slice(&plain).map_err(|_| Error::Internal("a sealed identity is none".to_owned()))
+    });
+    Ok((household, identity.transpose()?))
 }
 
 /// The households of the caller's own structure.
-pub fn list(conn: &mut Conn, actor: &Actor, page: &Page<HouseholdId>) -> Result<Vec<Known>> {
+pub fn list(conn: &mut Conn, actor: &Actor, page: &Page<HouseholdId>) -> Result<Vec<Household>> {
     store::list(conn, actor.organisation, page)
 }
 
 /// Changes the composition from now on; what was promised stays as it was promised.
-pub fn recompose(conn: &mut Conn, actor: &Actor, id: HouseholdId, composition: &Composition) -> Result<Known> {
+pub fn recompose(conn: &mut Conn, actor: &Actor, id: HouseholdId, composition: &Composition) -> Result<Household> {
     composition.check()?;
     store::update(conn, actor.organisation, id, composition)?;
-    known(conn, actor, id)
+    own(conn, actor, id)
 }
 
-pub fn identify(conn: &mut Conn, now: Instant, actor: &Actor, id: HouseholdId, identity: &Identity) -> Result<Known> {
+pub fn identify(
+    conn: &mut Conn,
+    now: Instant,
+    keys: &Keys,
+    actor: &Actor,
+    id: HouseholdId,
+    identity: &Identity,
+) -> Result<Known> {
     own(conn, actor, id)?;
-    keep_identity(conn, now, id, identity)?;
-    known(conn, actor, id)
+    keep_identity(conn, now, keys, id, identity)?;
+    known(conn, keys, actor, id)
 }
 
 /// Erases who a household is. Its reference and what it was granted stay.
@@ -116,11 +134,21 @@ pub fn forget(conn: &mut Conn, actor: &Actor, id: HouseholdId) -> Result<()> {
     store::erase_identity(conn, id)
 }
 
-fn keep_identity(conn: &mut Conn, now: Instant, id: HouseholdId, identity: &Identity) -> Result<()> {
+/// What identities are sealed for.
+const SEALED: &str = "identity";
+
+fn keep_identity(conn: &mut Conn, now: Instant, keys: &Keys, id: HouseholdId, identity: &Identity) -> Result<()> {
     if identity.name.is_none() && identity.contact.is_none() {
         return store::erase_identity(conn, id);
     }
-    store::upsert_identity(conn, id, identity, now)
+    let plain = serde_json::to_vec(identity).map_err(Error::internal)?;
+    let sealed = SealedIdentity {
+        household_id: id,
+        key_id: keys.identity.current().to_string(),
+        sealed: keys.identity.seal(SEALED, id.as_bytes(), &plain)?,
+        updated_at: now,
+    };
+    store::upsert_identity(conn, &sealed)
 }
 
 /// A reference that no household of the structure has yet.
@@ -159,14 +187,8 @@ mod tests {
     fn an_identity_is_not_printed() {
         let name = "Lucienne Exemple";
         let said = Identity { name: name.parse().ok(), contact: None };
-        let kept = KnownIdentity {
-            household_id: HouseholdId::from_uuid(uuid::Uuid::nil()),
-            name: Some(name.to_owned()),
-            contact: None,
-        };
-        for printed in [format!("{said:?}"), format!("{kept:#?}")] {
-            assert!(!printed.contains("Lucienne"), "{printed}");
-        }
+        let printed = format!("{said:#?}");
+        assert!(!printed.contains("Lucienne"), "{printed}");
     }
 
     #[test]

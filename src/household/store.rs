@@ -1,11 +1,9 @@
 //! The SQL of households and identities.
 
-use std::fmt;
-
 use diesel::prelude::*;
 
-use super::{Composition, Identity, Known};
-use crate::db::schema::{household_identities, households};
+use super::Composition;
+use crate::db::schema::{households, sealed_identities};
 use crate::db::{Conn, Page, Upsert};
 use crate::kit::error::Result;
 use crate::kit::id::{HouseholdId, OrganisationId};
@@ -24,23 +22,19 @@ pub struct Household {
     /// INSEE
     pub commune_code: String,
     pub created_at: Instant,
+    /// When its structure last dealt with it.
+    pub contacted_at: Instant,
+    pub erased_at: Option<Instant>,
 }
 
-/// An identity as it was kept.
-#[derive(Clone, Queryable, Selectable)]
-#[diesel(table_name = household_identities)]
-pub struct KnownIdentity {
-    /// Never null in a row: without it, an identity of two nulls and none at all would look alike.
+/// Who a household is, as the database keeps it.
+#[derive(Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = sealed_identities)]
+pub struct SealedIdentity {
     pub household_id: HouseholdId,
-    pub name: Option<String>,
-    pub contact: Option<String>,
-}
-
-/// Names stay out of logs.
-impl fmt::Debug for KnownIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KnownIdentity(..)")
-    }
+    pub key_id: String,
+    pub sealed: Vec<u8>,
+    pub updated_at: Instant,
 }
 
 pub fn insert(conn: &mut Conn, household: &Household) -> Result<()> {
@@ -55,23 +49,17 @@ pub fn has_reference(conn: &mut Conn, organisation: OrganisationId, reference: &
     Ok(diesel::select(diesel::dsl::exists(taken)).get_result(conn)?)
 }
 
-pub fn known(conn: &mut Conn, organisation: OrganisationId, id: HouseholdId) -> Result<Option<Known>> {
-    Ok(households::table
-        .left_join(household_identities::table)
-        .filter(households::id.eq(id))
-        .filter(households::organisation_id.eq(organisation))
-        .select((Household::as_select(), Option::<KnownIdentity>::as_select()))
-        .first(conn)
-        .optional()?)
+pub fn household(conn: &mut Conn, organisation: OrganisationId, id: HouseholdId) -> Result<Option<Household>> {
+    let own = households::table.find(id).filter(households::organisation_id.eq(organisation));
+    Ok(own.select(Household::as_select()).first(conn).optional()?)
 }
 
-pub fn list(conn: &mut Conn, organisation: OrganisationId, page: &Page<HouseholdId>) -> Result<Vec<Known>> {
+pub fn list(conn: &mut Conn, organisation: OrganisationId, page: &Page<HouseholdId>) -> Result<Vec<Household>> {
     let mut query = households::table
-        .left_join(household_identities::table)
         .filter(households::organisation_id.eq(organisation))
         .order(households::id)
         .limit(page.fetch())
-        .select((Household::as_select(), Option::<KnownIdentity>::as_select()))
+        .select(Household::as_select())
         .into_boxed();
     if let Some(after) = page.after {
         query = query.filter(households::id.gt(after));
@@ -91,15 +79,19 @@ pub fn update(conn: &mut Conn, organisation: OrganisationId, id: HouseholdId, co
     Ok(())
 }
 
-pub fn upsert_identity(conn: &mut Conn, id: HouseholdId, identity: &Identity, now: Instant) -> Result<()> {
+pub fn identity(conn: &mut Conn, id: HouseholdId) -> Result<Option<SealedIdentity>> {
+    Ok(sealed_identities::table.find(id).select(SealedIdentity::as_select()).first(conn).optional()?)
+}
+
+pub fn upsert_identity(conn: &mut Conn, identity: &SealedIdentity) -> Result<()> {
     let said = (
-        household_identities::name.eq(identity.name.as_ref().map(|line| line.as_str())),
-        household_identities::contact.eq(identity.contact.as_ref().map(|line| line.as_str())),
-        household_identities::updated_at.eq(now),
+        sealed_identities::key_id.eq(&identity.key_id),
+        sealed_identities::sealed.eq(&identity.sealed),
+        sealed_identities::updated_at.eq(identity.updated_at),
     );
-    let upsert = diesel::insert_into(household_identities::table)
-        .values((household_identities::household_id.eq(id), said))
-        .on_conflict(household_identities::household_id)
+    let upsert = diesel::insert_into(sealed_identities::table)
+        .values((sealed_identities::household_id.eq(identity.household_id), said))
+        .on_conflict(sealed_identities::household_id)
         .do_update()
         .set(said);
     Upsert(upsert).execute(conn)?;
@@ -107,6 +99,6 @@ pub fn upsert_identity(conn: &mut Conn, id: HouseholdId, identity: &Identity, no
 }
 
 pub fn erase_identity(conn: &mut Conn, id: HouseholdId) -> Result<()> {
-    diesel::delete(household_identities::table.find(id)).execute(conn)?;
+    diesel::delete(sealed_identities::table.find(id)).execute(conn)?;
     Ok(())
 }

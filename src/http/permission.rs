@@ -54,6 +54,8 @@ policies! {
     MayReadPeople: Administrator | Manager | SocialWorker | Producer | Funder;
     MayManageOrganisations: Administrator | Manager;
 
+    MayReadAudit: Administrator | Manager | Evaluator;
+
     // programme
     MayManageProgrammes: Manager;
     MayReadProgrammes: Administrator | Manager | SocialWorker | Producer | Funder | Evaluator;

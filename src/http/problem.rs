@@ -140,10 +140,14 @@ pub fn render(error: &Error, language: Language) -> HttpResponse {
 pub fn status(code: Code) -> StatusCode {
     match code {
         Code::MalformedJson | Code::InvalidCursor | Code::IdempotencyKeyRequired => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated | Code::InvalidCredentials | Code::InvalidRefreshToken | Code::InvalidInvitation => {
-            StatusCode::UNAUTHORIZED
-        }
-        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::Unauthenticated
+        | Code::InvalidCredentials
+        | Code::InvalidRefreshToken
+        | Code::InvalidInvitation
+        | Code::SecondFactorRequired => StatusCode::UNAUTHORIZED,
+        Code::Forbidden | Code::SecondFactorMissing => StatusCode::FORBIDDEN,
+        Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Code::TooManyRequests | Code::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::NotAcceptable => StatusCode::NOT_ACCEPTABLE,

@@ -43,6 +43,20 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Requête trop longue", "Le corps de la requête dépasse la taille admise, 64 Kio."),
             ("Request too long", "The body of the request is longer than the 64 KiB that are accepted."),
         ],
+        Code::RequestTimeout => [
+            (
+                "Requête trop lente",
+                "La requête n’est pas arrivée entière à temps. Vérifiez la connexion et recommencez.",
+            ),
+            ("Request too slow", "The request did not arrive whole in time. Check the connection and try again."),
+        ],
+        Code::TooManyRequests => [
+            (
+                "Trop de demandes",
+                "Beaucoup de demandes sont arrivées d’un coup. Réessayez dans un instant (Retry-After).",
+            ),
+            ("Too many requests", "Many requests came at once. Try again in a moment (Retry-After)."),
+        ],
         Code::UnsupportedMediaType => [
             ("Format non pris en charge", "Le corps de la requête doit être du JSON : Content-Type: application/json."),
             ("Unsupported format", "The body of the request must be JSON: Content-Type: application/json."),
@@ -97,6 +111,31 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Adresse déjà utilisée", "Une personne utilise déjà cette adresse électronique. Donnez-en une autre."),
             ("Address already used", "Somebody already uses this e-mail address. Give another one."),
         ],
+        Code::TooManyAttempts => [
+            (
+                "Trop d’essais",
+                "Plusieurs essais ont échoué. Attendez le temps indiqué (Retry-After), puis recommencez.",
+            ),
+            ("Too many attempts", "Several attempts have failed. Wait as long as Retry-After says, then try again."),
+        ],
+        Code::SecondFactorRequired => [
+            (
+                "Code attendu",
+                "Ce compte demande aussi le code à six chiffres de votre application, ou un code de secours.",
+            ),
+            ("Code expected", "This account also needs the six-digit code of your app, or a recovery code."),
+        ],
+        Code::SecondFactorMissing => [
+            (
+                "Double authentification à activer",
+                "Votre rôle demande un second facteur. Activez-le, puis reprenez ce que vous faisiez.",
+            ),
+            ("Second factor to be set up", "Your role needs a second factor. Set it up, then go on with what you did."),
+        ],
+        Code::PersonState => [
+            ("Compte dans un autre état", "Ce compte n’est pas dans l’état que demande cette opération."),
+            ("Account in another state", "This account is not in the state that this operation needs."),
+        ],
         Code::ProgrammeNotDraft => [
             ("Programme déjà ouvert", "Ce programme n’est plus un brouillon : ses règles ne changent plus."),
             ("Programme already opened", "This programme is not a draft any more: its rules no longer change."),
@@ -139,6 +178,24 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
         Code::OutsideTerritory => [
             ("Hors du territoire", "La commune de résidence n’est pas dans le territoire de ce programme."),
             ("Outside the territory", "The commune of residence is not in this programme’s territory."),
+        ],
+        Code::DuplicateHousehold => [
+            (
+                "Ménage déjà connu",
+                "Une personne de mêmes nom, prénom et date de naissance est déjà inscrite. Voyez avec le porteur du programme.",
+            ),
+            (
+                "Household already known",
+                "Somebody of the same name and date of birth is registered already. Ask the programme’s manager.",
+            ),
+        ],
+        Code::DuplicateState => [
+            ("Doublon déjà écarté", "Ce doublon possible a déjà été écarté."),
+            ("Duplicate already dismissed", "This possible duplicate has been dismissed already."),
+        ],
+        Code::StillEnrolled => [
+            ("Inscription en cours", "Ce ménage est encore inscrit à un programme. Faites-le d’abord en sortir."),
+            ("Still enrolled", "This household is still in a programme. Let it leave first."),
         ],
         Code::AlreadyEnrolled => [
             ("Déjà inscrit", "Ce ménage est déjà inscrit à ce programme. Reprenez l’inscription existante."),

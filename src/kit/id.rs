@@ -48,6 +48,8 @@ kinds! {
     Reference, ReferenceId = "ref";
     Stall, StallId = "stl";
     Household, HouseholdId = "hhd";
+    Duplicate, DuplicateId = "dup";
+    AuditEntry, AuditEntryId = "aud";
     Enrolment, EnrolmentId = "enr";
     Allowance, AllowanceId = "alw";
     Part, PartId = "prt";

@@ -1,4 +1,5 @@
-//! The deployment's secrets, as files of mode 0600: Ed25519 keys that sign logins and vouchers, and one shared secret.
+//! The deployment's secrets, as files of mode 0600: Ed25519 keys that sign logins and vouchers, keys that seal
+//! identities, and one shared secret.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,6 +12,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use super::seal::SealRing;
 use super::time::Instant;
 
 pub type Digest32 = [u8; 32];
@@ -96,6 +98,8 @@ impl Secret {
 pub struct Keys {
     pub login: KeyRing,
     pub voucher: KeyRing,
+    /// Seals who people are, and what only they should have.
+    pub identity: SealRing,
     pub secret: Secret,
 }
 
@@ -129,6 +133,7 @@ impl Keys {
         Ok(Keys {
             login: KeyRing::new(ring("login")?),
             voucher: KeyRing::new(ring("voucher")?),
+            identity: SealRing::new(ring("identity")?),
             secret: Secret(ring("secret")?[0]),
         })
     }
@@ -137,7 +142,8 @@ impl Keys {
     pub fn ids(&self) -> Vec<(&'static str, String)> {
         let login = self.login.ids().map(|id| ("login", id.to_string()));
         let voucher = self.voucher.ids().map(|id| ("voucher", id.to_string()));
-        login.chain(voucher).chain([("secret", self.secret.id())]).collect()
+        let identity = self.identity.ids().map(|id| ("identity", id.to_string()));
+        login.chain(voucher).chain(identity).chain([("secret", self.secret.id())]).collect()
     }
 }
 
@@ -169,7 +175,7 @@ fn read_key(path: &Path) -> Result<Digest32, String> {
 fn create_all(dir: &Path, now: Instant) -> io::Result<()> {
     let mut stamp = String::new();
     write!(stamp, "{:020}", now.as_microsecond()).expect("writing to a string does not fail");
-    for purpose in ["login", "voucher", "secret"] {
+    for purpose in ["login", "voucher", "identity", "secret"] {
         let path = dir.join(format!("{purpose}-{stamp}.key"));
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         writeln!(file, "{}", HEXLOWER.encode(&random::<32>()))?;

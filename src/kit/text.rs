@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Deserializes through `FromStr`, keeping its explanation.
 pub fn from_string<'de, T, D>(from: D) -> Result<T, D::Error>
@@ -45,6 +45,12 @@ impl<const MAX: usize> FromStr for Line<MAX> {
             return Err(format!("must be one line of 1 to {MAX} characters, without control characters"));
         }
         Ok(Line(text.to_owned()))
+    }
+}
+
+impl<const MAX: usize> Serialize for Line<MAX> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
     }
 }
 

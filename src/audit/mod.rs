@@ -1,0 +1,111 @@
+//! The audit log: who did what to which id. It only grows, and each entry carries a digest of the one before.
+//!
+//! What happens at the till is not written here: redemptions and voids are a journal of their own, with the person in it.
+
+pub mod api;
+mod store;
+mod verify;
+
+use std::fmt::Display;
+
+use crate::db::{Conn, Page};
+use crate::kit::error::Result;
+use crate::kit::id::{AuditEntryId, OrganisationId, PersonId};
+use crate::kit::keys::{Digest32, sha256};
+use crate::kit::time::Instant;
+
+pub use store::{Entry, Filter};
+pub use verify::verify;
+
+crate::text_enum! {
+    /// What was done; the verb, its subject being the entry's.
+    pub enum Action {
+        LoggedIn = "logged_in",
+    }
+}
+
+/// Who did it: a person for their organisation, or the service by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    pub person: Option<PersonId>,
+    pub organisation: Option<OrganisationId>,
+}
+
+impl Who {
+    /// The service itself: its scheduler, its command line.
+    pub const SERVICE: Who = Who { person: None, organisation: None };
+}
+
+/// Whose entries somebody may read.
+#[derive(Clone, Copy, Debug)]
+pub enum Sight {
+    All,
+    /// Those of an organisation and of the ones it brought in.
+    Own(OrganisationId),
+}
+
+/// Writes an entry into the transaction of what it tells: the last thing done there, as whoever writes next waits for
+/// its end. `detail` is for what an id does not tell (a state, a count); never a name.
+pub fn record(
+    conn: &mut Conn,
+    now: Instant,
+    who: Who,
+    action: Action,
+    subject: impl Display,
+    detail: Option<String>,
+) -> Result<()> {
+    store::queue(conn)?;
+    let last = store::last(conn)?;
+    let (sequence, before) = last.map_or((1, Vec::new()), |last| (last.sequence + 1, last.digest));
+    let mut entry = Entry {
+        sequence,
+        occurred_at: now,
+        person_id: who.person,
+        organisation_id: who.organisation,
+        action: action.as_str().to_owned(),
+        subject: Some(subject.to_string()).filter(|text| !text.is_empty()),
+        detail,
+        digest: Vec::new(),
+    };
+    entry.digest = entry.seal(&before).to_vec();
+    store::insert(conn, &entry)
+}
+
+/// The entries that somebody may read, newest first.
+pub fn list(
+    conn: &mut Conn,
+    sight: Sight,
+    filter: &Filter,
+    page: Page<AuditEntryId>,
+) -> Result<(Vec<Entry>, Option<AuditEntryId>)> {
+    let rows = store::list(conn, sight, filter, page)?;
+    Ok(page.cut(rows, Entry::id))
+}
+
+impl Entry {
+    /// Its place in the log as a cursor.
+    fn id(&self) -> AuditEntryId {
+        let place = u128::try_from(self.sequence).unwrap_or_default();
+        AuditEntryId::from_uuid(uuid::Uuid::from_u128(place))
+    }
+
+    /// SHA-256 of the digest before and of every column, each led by its length: none can run into the next.
+    fn seal(&self, before: &[u8]) -> Digest32 {
+        let id = |id: Option<String>| id.unwrap_or_default();
+        let columns = [
+            self.sequence.to_string(),
+            self.occurred_at.as_microsecond().to_string(),
+            id(self.person_id.map(|id| id.to_string())),
+            id(self.organisation_id.map(|id| id.to_string())),
+            self.action.clone(),
+            self.subject.clone().unwrap_or_default(),
+            self.detail.clone().unwrap_or_default(),
+        ];
+        let mut message = before.to_vec();
+        for column in columns {
+            message.extend((column.len() as u64).to_be_bytes());
+            message.extend(column.as_bytes());
+        }
+        sha256(&message)
+    }
+}
