@@ -1,12 +1,13 @@
 //! The configuration: defaults, then a file, then environment variables; checked whole before anything starts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::http::address::Proxies;
 use crate::{access, app, db};
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -30,6 +31,7 @@ pub struct Config {
 pub struct Server {
     pub listen: SocketAddr,
     pub public_url: String,
+    trusted_proxies: Vec<IpAddr>,
     workers: usize,
     shutdown_seconds: u64,
 }
@@ -153,6 +155,10 @@ impl Config {
         app::Settings { workers, shutdown: Duration::from_secs(self.server.shutdown_seconds) }
     }
 
+    pub fn proxies(&self) -> Proxies {
+        Proxies::new(self.server.trusted_proxies.iter().copied())
+    }
+
     pub fn schedule_every(&self) -> Duration {
         Duration::from_secs(self.schedule.every_seconds)
     }
@@ -184,6 +190,10 @@ fn set(table: &mut Table, key: &str, value: &str) -> Result<(), String> {
         .ok_or("no such key in the configuration")?;
     *slot = match slot {
         Value::Integer(_) => Value::Integer(value.parse().map_err(|_| "must be a whole number")?),
+        Value::Array(_) => {
+            let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
+        }
         _ => Value::String(value.to_owned()),
     };
     Ok(())
@@ -209,6 +219,11 @@ mod tests {
         assert_eq!(config.server.listen.port(), 1);
         assert_eq!(config.database.connections, 5);
         assert_eq!(config.schedule_every(), Duration::from_secs(60));
+        assert_eq!(config.server.trusted_proxies.len(), 2);
+        let config = load("", &[("PRIMEUR__SERVER__TRUSTED_PROXIES", "192.0.2.1, 2001:db8::1")]).unwrap();
+        assert_eq!(config.server.trusted_proxies, ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        let config = load("", &[("PRIMEUR__SERVER__TRUSTED_PROXIES", "")]).unwrap();
+        assert!(config.server.trusted_proxies.is_empty());
     }
 
     #[test]
@@ -224,6 +239,7 @@ mod tests {
         says("[database]\nurl = \"mysql://x\"", &[], "database.url");
         says("[server]\npublic_url = \"https://host/path\"", &[], "public_url");
         says("[server]\npublic_url = \"httpx://host\"", &[], "public_url");
+        says("[server]\ntrusted_proxies = [\"10.0.0.0/8\"]", &[], "trusted_proxies");
         says("", &[("PRIMEUR__LOG__LEVEL", "inof")], "log.level");
         says("[access]\nissuer = \"\"", &[], "access.issuer");
         says("[access]\npassword_iterations = 1", &[], "password_iterations");

@@ -48,6 +48,7 @@ pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
         db,
         keys: Arc::new(keys),
         access: Arc::new(config.access()),
+        proxies: config.proxies(),
         origin: config.server.public_url.trim_end_matches('/').to_owned(),
     })
 }

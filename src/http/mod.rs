@@ -1,5 +1,6 @@
 //! What every `api.rs` is written with: the state behind a request, permissions, JSON in and out, problems.
 
+pub mod address;
 pub mod extract;
 pub mod idempotency;
 pub mod middleware;
@@ -28,6 +29,8 @@ pub struct State {
     pub db: Db,
     pub keys: Arc<Keys>,
     pub access: Arc<access::Settings>,
+    /// Whose word is taken for where a request comes from.
+    pub proxies: address::Proxies,
     /// `https://host`, before the path of links printed on vouchers.
     pub origin: String,
 }

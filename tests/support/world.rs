@@ -1,6 +1,6 @@
 //! One deployment for one test: a real server on a loopback port, a database of its own, a clock set by hand.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,6 +12,7 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use primeur::db::{Db, Settings};
 use primeur::http::State;
+use primeur::http::address::Proxies;
 use primeur::kit::keys::Keys;
 use primeur::kit::time::{Instant, ManualClock, SystemClock};
 use primeur::{access, app, schedule, verify};
@@ -53,7 +54,8 @@ impl World {
         let keys = Keys::create(&directory.join("keys"), db.now()).unwrap();
         db.write(|conn, now| access::register_keys(conn, now, &keys)).unwrap();
         let access = Arc::new(lasting_access());
-        let state = State { db, keys: Arc::new(keys), access, origin: "https://cheque.primeur.example".to_owned() };
+        let origin = "https://cheque.primeur.example".to_owned();
+        let state = State { db, keys: Arc::new(keys), access, proxies: loopback(), origin };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = Some(serve(state.clone(), listener));
@@ -67,7 +69,8 @@ impl World {
         let db = Db::open(&settings, Arc::new(SystemClock)).unwrap();
         let clock = ManualClock::at(db.now());
         let keys = Arc::new(Keys::open(&directory.join("keys")).unwrap());
-        let state = State { db, keys, access: Arc::new(lasting_access()), origin: address.clone() };
+        let state =
+            State { db, keys, access: Arc::new(lasting_access()), proxies: loopback(), origin: address.clone() };
         let (directory, database_url) = (directory.clone(), database_url.clone());
         World { state, database_url, directory, clock, address: address.clone(), server: None }
     }
@@ -140,6 +143,11 @@ fn lasting_access() -> access::Settings {
         password_memory_kib: 8,
         password_iterations: 1,
     }
+}
+
+/// A test sends `X-Forwarded-For` for the address it wants to be seen at.
+fn loopback() -> Proxies {
+    Proxies::new([Ipv4Addr::LOCALHOST.into()])
 }
 
 fn serve(state: State, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
