@@ -1,6 +1,7 @@
 //! Who may act: organisations and their people, passwords, tokens, sessions and invitations.
 
 pub mod api;
+pub mod attempts;
 mod organisations;
 pub mod password;
 mod people;

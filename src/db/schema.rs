@@ -80,6 +80,7 @@ diesel::table! {
         kind -> Text,
         subject -> Binary,
         failures -> Integer,
+        began_at -> ty::Instant,
         last_at -> ty::Instant,
     }
 }

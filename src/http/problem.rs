@@ -131,6 +131,9 @@ pub fn render(error: &Error, language: Language) -> HttpResponse {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.insert_header((header::RETRY_AFTER, "1"));
     }
+    if let Error::Wait { seconds, .. } = error {
+        answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
+    }
     let body = Body { r#type: kind, title, status: status.as_u16(), code, detail, fields, spendable };
     // `json` keeps a content type that is already there
     answer.content_type("application/problem+json").json(body)
@@ -244,6 +247,10 @@ mod tests {
         }
         let (answer, _) = rendered(&Error::Unavailable("cause".to_owned()), Language::English);
         assert_eq!(answer.headers().get("retry-after").unwrap(), "1");
+        let wait = Error::Wait { code: Code::TooManyAttempts, seconds: 7 };
+        let (answer, body) = rendered(&wait, Language::English);
+        assert_eq!((&body["status"], &body["code"]), (&json!(429), &json!("too_many_attempts")));
+        assert_eq!(answer.headers().get("retry-after").unwrap(), "7");
         let (answer, _) = rendered(&Error::Refused(Code::Unauthenticated), Language::English);
         assert_eq!(answer.headers().get("www-authenticate").unwrap(), "Bearer");
     }

@@ -82,6 +82,8 @@ pub struct FieldError {
 pub enum Error {
     /// A rule said no. Nothing was written.
     Refused(Code),
+    /// Too much of it for now: refused unseen for so many more seconds, one at least.
+    Wait { code: Code, seconds: i64 },
     /// The voucher does not hold enough; what it still holds, where the programme shows balances.
     Insufficient { spendable: Option<Cents> },
     /// The request's own fields are wrong.
@@ -109,7 +111,7 @@ impl Error {
 
     pub fn code(&self) -> Code {
         match self {
-            Error::Refused(code) => *code,
+            Error::Refused(code) | Error::Wait { code, .. } => *code,
             Error::Insufficient { .. } => Code::InsufficientBalance,
             Error::Invalid(_) => Code::InvalidRequest,
             Error::Unavailable(_) => Code::Unavailable,
@@ -129,7 +131,7 @@ impl Error {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::Refused(code) => write!(f, "refused: {code}"),
+            Error::Refused(code) | Error::Wait { code, .. } => write!(f, "refused: {code}"),
             Error::Insufficient { .. } => write!(f, "refused: {}", Code::InsufficientBalance),
             Error::Invalid(fields) => {
                 f.write_str("invalid:")?;

@@ -37,7 +37,8 @@ CREATE TABLE attempts (
   kind TEXT NOT NULL,
   subject BYTEA NOT NULL CHECK (length(subject) = 32),
   failures INT4 NOT NULL CHECK (failures >= 1),
-  last_at TIMESTAMPTZ NOT NULL,
+  began_at TIMESTAMPTZ NOT NULL, -- the first of them
+  last_at TIMESTAMPTZ NOT NULL CHECK (last_at >= began_at),
   PRIMARY KEY (kind, subject)
 );
 CREATE INDEX attempts_by_age ON attempts (last_at);

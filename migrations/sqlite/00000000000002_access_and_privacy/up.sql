@@ -37,7 +37,8 @@ CREATE TABLE attempts (
   kind TEXT NOT NULL,
   subject BLOB NOT NULL CHECK (length(subject) = 32),
   failures INTEGER NOT NULL CHECK (failures >= 1),
-  last_at INTEGER NOT NULL,
+  began_at INTEGER NOT NULL, -- the first of them
+  last_at INTEGER NOT NULL CHECK (last_at >= began_at),
   PRIMARY KEY (kind, subject)
 ) STRICT;
 CREATE INDEX attempts_by_age ON attempts (last_at);
