@@ -9,6 +9,7 @@ use crate::support::{Client, Town, World, contract, on_both_databases};
 on_both_databases!(
     a_list_asked_for_wrongly_is_refused,
     paging_shows_every_item_once_and_in_order,
+    a_cursor_is_good_in_its_own_list_for_its_own_organisation_and_unchanged,
     an_unknown_address_is_404_and_an_unknown_method_405,
 );
 
@@ -89,6 +90,46 @@ fn paging_shows_every_item_once_and_in_order(world: World) {
             }
             assert_eq!(&seen, whole, "{path} by {limit}");
         }
+    }
+}
+
+fn a_cursor_is_good_in_its_own_list_for_its_own_organisation_and_unchanged(world: World) {
+    let town = Town::with(world, Setup { producers: 2, ..Setup::default() });
+    for _ in 0..2 {
+        town.new_card();
+    }
+    let cursor = |path: &str, person: &Client| {
+        let first = person.get(&format!("{path}?limit=1")).expect(200);
+        first["next_cursor"].as_str().map(str::to_owned)
+    };
+    let lists = lists(&town);
+    let cursors: Vec<_> = lists.iter().filter_map(|(path, person)| Some((path, cursor(path, person)?))).collect();
+    assert!(cursors.len() >= 8, "{cursors:?}");
+    for (path, person) in &lists {
+        for (origin, cursor) in &cursors {
+            let answer = person.get(&format!("{path}?cursor={cursor}"));
+            if *origin != path {
+                answer.refused(400, "invalid_cursor");
+                continue;
+            }
+            answer.expect(200);
+            for place in 0..cursor.len() {
+                let mut changed = cursor.clone().into_bytes();
+                changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+                let changed = String::from_utf8(changed).unwrap();
+                person.get(&format!("{path}?cursor={changed}")).refused(400, "invalid_cursor");
+            }
+            person.get(&format!("{path}?cursor={cursor}AAAA")).refused(400, "invalid_cursor");
+        }
+    }
+    let Town { world, administrator, manager, worker, .. } = town;
+    let other = Town::among(world, administrator, Setup { producers: 0, ..Setup::default() });
+    for (own, theirs, path) in
+        [(worker, &other.worker, "/api/v1/households"), (manager, &other.manager, "/api/v1/organisations")]
+    {
+        let cursor = cursor(path, &own).unwrap();
+        own.get(&format!("{path}?cursor={cursor}")).expect(200);
+        theirs.get(&format!("{path}?cursor={cursor}")).refused(400, "invalid_cursor");
     }
 }
 

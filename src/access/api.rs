@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::password::Password;
 use super::{NewOrganisation, NewPerson, Organisation, OrganisationKind, OrganisationSummary, Person, Role, Tokens};
-use crate::http::extract::{Json, List, PathId, Query, page};
+use crate::http::extract::{Json, PathId, Query};
 use crate::http::permission::{AnyRole, MayCreatePeople, MayManageOrganisations, MayReadPeople};
 use crate::http::problem::Answer;
 use crate::http::{State, created, no_content, ok};
@@ -150,10 +150,10 @@ pub struct PeopleQuery {
 }
 
 pub async fn list_people(state: web::Data<State>, caller: MayReadPeople, Query(query): Query<PeopleQuery>) -> Answer {
-    let page = page::<kind::Person>(&query.cursor, &query.limit)?;
+    let page = caller.cursors.page::<kind::Person>(&query.cursor, &query.limit)?;
     let (people, next) =
         state.read(move |conn| super::list_people(conn, &caller.actor, query.organisation_id, page)).await?;
-    Ok(ok(&List::new(people.into_iter().map(PersonBody::from), next)))
+    Ok(ok(&caller.cursors.list(people.into_iter().map(PersonBody::from), next)))
 }
 
 // Organisations -------------------------------------------------------------------------------
@@ -188,9 +188,9 @@ pub async fn list_organisations(
     caller: MayManageOrganisations,
     Query(query): Query<OrganisationsQuery>,
 ) -> Answer {
-    let page = page::<kind::Organisation>(&query.cursor, &query.limit)?;
+    let page = caller.cursors.page::<kind::Organisation>(&query.cursor, &query.limit)?;
     let (organisations, next) = state.read(move |conn| super::list_organisations(conn, &caller.actor, page)).await?;
-    Ok(ok(&List::new(organisations.into_iter().map(OrganisationBody::from), next)))
+    Ok(ok(&caller.cursors.list(organisations.into_iter().map(OrganisationBody::from), next)))
 }
 
 pub async fn get_organisation(

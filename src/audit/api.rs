@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, Filter, Sight};
-use crate::http::extract::{List, Query, page};
+use crate::http::extract::Query;
 use crate::http::permission::MayReadAudit;
 use crate::http::problem::Answer;
 use crate::http::{State, ok};
@@ -42,10 +42,10 @@ impl From<Entry> for EntryBody {
 }
 
 pub async fn list_entries(state: web::Data<State>, permit: MayReadAudit, Query(query): Query<AuditQuery>) -> Answer {
-    let page = page::<kind::AuditEntry>(&query.cursor, &query.limit)?;
+    let page = permit.cursors.page::<kind::AuditEntry>(&query.cursor, &query.limit)?;
     let filter = Filter { subject: query.subject, person: query.person_id };
     let actor = permit.actor;
     let sight = if actor.sees_every_organisation() { Sight::All } else { Sight::Own(actor.organisation) };
     let (entries, next) = state.read(move |conn| super::list(conn, sight, &filter, page)).await?;
-    Ok(ok(&List::new(entries.into_iter().map(EntryBody::from), next)))
+    Ok(ok(&permit.cursors.list(entries.into_iter().map(EntryBody::from), next)))
 }

@@ -7,7 +7,7 @@ use super::{Enrolment, Filter, NewEnrolment, State as EnrolmentState};
 use crate::access::Actor;
 use crate::allowance;
 use crate::db::Conn;
-use crate::http::extract::{Json, List, PathId, Query, page};
+use crate::http::extract::{Json, PathId, Query};
 use crate::http::idempotency::{IdempotencyKey, once};
 use crate::http::permission::MayEnrol;
 use crate::http::problem::Answer;
@@ -115,13 +115,13 @@ pub async fn enrol_household(
 
 pub async fn list_enrolments(state: web::Data<State>, permit: MayEnrol, query: Query<EnrolmentsQuery>) -> Answer {
     let EnrolmentsQuery { household_id, programme_id, state: in_state, cursor, limit } = query.0;
-    let page = page(&cursor, &limit)?;
+    let page = permit.cursors.page(&cursor, &limit)?;
     let filter = Filter { household: household_id, programme: programme_id, state: in_state };
     let list = state.read(move |conn| {
         let enrolments = super::list(conn, &permit.actor, &filter, &page)?;
         let (enrolments, next) = page.cut(enrolments, |enrolment| enrolment.id);
         let items: Result<Vec<_>> = enrolments.into_iter().map(|enrolment| answer(conn, enrolment)).collect();
-        Ok(List::new(items?, next))
+        Ok(permit.cursors.list(items?, next))
     });
     Ok(ok(&list.await?))
 }

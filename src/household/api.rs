@@ -4,7 +4,7 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 
 use super::{Composition, Identity, Known};
-use crate::http::extract::{Json, List, PathId, Query, page};
+use crate::http::extract::{Json, PathId, Query};
 use crate::http::permission::MayEnrol;
 use crate::http::problem::Answer;
 use crate::http::{State, created, no_content, ok};
@@ -102,10 +102,10 @@ pub async fn create(state: web::Data<State>, permit: MayEnrol, body: Json<Househ
 }
 
 pub async fn list(state: web::Data<State>, permit: MayEnrol, query: Query<PageQuery>) -> Answer {
-    let page = page::<kind::Household>(&query.0.cursor, &query.0.limit)?;
+    let page = permit.cursors.page::<kind::Household>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::list(conn, &permit.actor, &page)).await?;
     let (rows, next) = page.cut(rows, |household| household.id);
-    Ok(ok(&List::new(rows.into_iter().map(|household| HouseholdAnswer::from((household, None))), next)))
+    Ok(ok(&permit.cursors.list(rows.into_iter().map(|household| HouseholdAnswer::from((household, None))), next)))
 }
 
 pub async fn get(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {

@@ -1,4 +1,4 @@
-//! Bodies, queries, path ids and pages, read strictly: what is wrong is named field by field.
+//! Bodies, queries and path ids, read strictly: what is wrong is named field by field.
 //!
 //! A handler takes its permit before any of these, so that who asks is settled first.
 
@@ -7,13 +7,10 @@ use std::future::{Future, ready};
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
-use data_encoding::BASE64URL_NOPAD;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::order::AfterPermit;
 use super::problem::{Answer, Problem};
-use crate::db::Page;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{Id, Kind};
 use crate::kit::keys::{Digest32, sha256};
@@ -99,7 +96,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>> {
 }
 
 /// The query string as a struct, each key at most once. As `flatten` would let unknown keys through, lists have
-/// `cursor: Option<String>` and `limit: Option<i64>` of their own, for [`page`].
+/// `cursor: Option<String>` and `limit: Option<i64>` of their own, for [`Cursors::page`](super::list::Cursors::page).
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
@@ -161,43 +158,6 @@ fn path_id<K: Kind>(req: &HttpRequest, position: usize) -> Answer<Id<K>> {
     segment.and_then(|text| text.parse().ok()).ok_or(Problem(Error::Refused(Code::NotFound)))
 }
 
-/// The page that a list's query asks for: 50 items, or `limit` of 1 to 200, after an opaque cursor.
-pub fn page<K: Kind>(cursor: &Option<String>, limit: &Option<i64>) -> Result<Page<Id<K>>> {
-    let limit = limit.unwrap_or(50);
-    if !(1..=200).contains(&limit) {
-        return Err(Error::invalid("limit", "must be 1 to 200"));
-    }
-    let after = cursor.as_deref().map(read_cursor).transpose()?;
-    Ok(Page { after, limit })
-}
-
-fn read_cursor<K: Kind>(cursor: &str) -> Result<Id<K>> {
-    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
-    let uuid = bytes.and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok());
-    uuid.map(Id::from_uuid).ok_or(Error::Refused(Code::InvalidCursor))
-}
-
-/// The answer of every list.
-#[derive(Serialize)]
-pub struct List<T> {
-    pub items: Vec<T>,
-    /// For the query of the next page; null on the last.
-    pub next_cursor: Option<String>,
-}
-
-impl<T> List<T> {
-    /// Items in their order, and the cursor that [`Page::cut`] gives.
-    pub fn new<K: Kind>(items: impl IntoIterator<Item = T>, next: Option<Id<K>>) -> Self {
-        let next_cursor = next.map(|id| BASE64URL_NOPAD.encode(id.as_bytes()));
-        List { items: items.into_iter().collect(), next_cursor }
-    }
-
-    /// A list that is never cut.
-    pub fn whole(items: impl IntoIterator<Item = T>) -> Self {
-        List { items: items.into_iter().collect(), next_cursor: None }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::HeaderValue;
@@ -206,7 +166,6 @@ mod tests {
     use super::*;
     use crate::kit::id::HouseholdId;
     use crate::kit::money::Cents;
-    use crate::kit::time::Instant;
 
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]
@@ -318,26 +277,6 @@ mod tests {
             ("limit=1&limit=2", "limit"),
         ] {
             assert_eq!(field(parse_query::<Filter>(query).err().unwrap()).0, path, "{query}");
-        }
-    }
-
-    #[test]
-    fn a_cursor_reads_back_and_anything_else_is_refused() {
-        let id = HouseholdId::new(Instant::from_microsecond(1_782_900_000_000_000));
-        let list = List::new(["only"], Some(id));
-        let read = page::<crate::kit::id::kind::Household>(&list.next_cursor, &Some(1)).unwrap();
-        assert_eq!((read.after, read.limit), (Some(id), 1));
-
-        let of = |cursor: Option<&str>, limit| {
-            page::<crate::kit::id::kind::Household>(&cursor.map(str::to_owned), &limit).map(|page| page.limit)
-        };
-        assert_eq!(of(None, None), Ok(50));
-        assert_eq!(of(None, Some(200)), Ok(200));
-        for limit in [0, 201, -1, i64::MAX] {
-            assert_eq!(of(None, Some(limit)).map_err(|e| e.code()), Err(Code::InvalidRequest));
-        }
-        for cursor in ["", "x", "AAAA", "é", &id.to_string()] {
-            assert_eq!(of(Some(cursor), None), Err(Error::Refused(Code::InvalidCursor)), "{cursor}");
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod extract;
 pub mod idempotency;
+pub mod list;
 pub mod middleware;
 pub mod negotiate;
 mod order;

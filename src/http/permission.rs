@@ -9,6 +9,7 @@ use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::State;
+use super::list::Cursors;
 use super::order::Checking;
 use super::problem::{Answer, Problem};
 use crate::access::{self, Actor, Role};
@@ -23,6 +24,8 @@ pub trait Policy: 'static {
 /// A request from somebody whom policy `P` lets in; 401 or 403 otherwise.
 pub struct Permit<P: Policy> {
     pub actor: Actor,
+    /// For the list that is asked for, if it is one.
+    pub cursors: Cursors,
     policy: PhantomData<P>,
 }
 
@@ -88,6 +91,7 @@ impl<P: Policy> FromRequest for Permit<P> {
         let checking = Checking::begin(req);
         let state = req.app_data::<web::Data<State>>().cloned();
         let mut headers = req.headers().get_all(header::AUTHORIZATION);
+        let path = req.path().to_owned();
         // two headers are one too many to know who asks
         let token = match (headers.next(), headers.next()) {
             (Some(only), None) => only.to_str().ok().and_then(bearer).map(str::to_owned),
@@ -106,7 +110,8 @@ impl<P: Policy> FromRequest for Permit<P> {
                 return Err(Problem(Error::Refused(Code::Forbidden)));
             }
             checking.end();
-            Ok(Permit { actor, policy: PhantomData })
+            let cursors = Cursors::new(&state.keys.secret, actor.organisation, &path);
+            Ok(Permit { actor, cursors, policy: PhantomData })
         })
     }
 }

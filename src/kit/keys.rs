@@ -80,6 +80,15 @@ impl KeyRing {
 pub struct Secret(Digest32);
 
 impl Secret {
+    pub const fn new(bytes: Digest32) -> Self {
+        Secret(bytes)
+    }
+
+    /// A secret of its own for one purpose and whom it is for.
+    pub fn derive(&self, purpose: &str, message: &[u8]) -> Self {
+        Secret(self.digest(purpose, message))
+    }
+
     /// HMAC-SHA-256 under this secret, for one purpose.
     pub fn digest(&self, purpose: &str, message: &[u8]) -> Digest32 {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");

@@ -7,7 +7,7 @@ use super::iban::Iban;
 use super::siret::Siret;
 use super::{Application, ApplicationState, Decision, Producer, Profile, Stall};
 use crate::access::Actor;
-use crate::http::extract::{Json, List, PathId, PathIds, Query, page};
+use crate::http::extract::{Json, PathId, PathIds, Query};
 use crate::http::permission::{
     MayApply, MayDecideApplications, MayManageProducer, MayReadProducer, MayReadProducers, MayReadStalls,
     MayWriteStalls,
@@ -128,10 +128,10 @@ pub async fn set_profile(state: web::Data<State>, permit: MayManageProducer, bod
 }
 
 pub async fn list_producers(state: web::Data<State>, permit: MayReadProducers, query: Query<PageQuery>) -> Answer {
-    let page = page::<kind::Organisation>(&query.0.cursor, &query.0.limit)?;
+    let page = permit.cursors.page::<kind::Organisation>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::list(conn, &permit.actor, &page)).await?;
     let (rows, next) = page.cut(rows, |producer| producer.id);
-    Ok(ok(&List::new(rows.into_iter().map(ProducerAnswer::from), next)))
+    Ok(ok(&permit.cursors.list(rows.into_iter().map(ProducerAnswer::from), next)))
 }
 
 pub async fn get_producer(state: web::Data<State>, permit: MayReadProducer, id: PathId<kind::Organisation>) -> Answer {
@@ -147,10 +147,10 @@ pub async fn open_stall(state: web::Data<State>, permit: MayWriteStalls, body: J
 
 pub async fn list_stalls(state: web::Data<State>, permit: MayReadStalls, query: Query<StallsQuery>) -> Answer {
     let StallsQuery { producer_id, cursor, limit } = query.0;
-    let page = page::<kind::Stall>(&cursor, &limit)?;
+    let page = permit.cursors.page::<kind::Stall>(&cursor, &limit)?;
     let rows = state.read(move |conn| super::stalls(conn, &permit.actor, producer_id, &page)).await?;
     let (rows, next) = page.cut(rows, |stall| stall.id);
-    Ok(ok(&List::new(rows.into_iter().map(StallAnswer::from), next)))
+    Ok(ok(&permit.cursors.list(rows.into_iter().map(StallAnswer::from), next)))
 }
 
 pub async fn close_stall(state: web::Data<State>, permit: MayWriteStalls, id: PathId<kind::Stall>) -> Answer {
@@ -164,10 +164,10 @@ pub async fn apply(state: web::Data<State>, permit: MayApply, id: PathId<kind::P
 }
 
 pub async fn list_own_applications(state: web::Data<State>, permit: MayApply, query: Query<PageQuery>) -> Answer {
-    let page = page::<kind::Programme>(&query.0.cursor, &query.0.limit)?;
+    let page = permit.cursors.page::<kind::Programme>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::own_applications(conn, &permit.actor, &page)).await?;
     let (rows, next) = page.cut(rows, |application| application.programme_id);
-    Ok(ok(&List::new(rows.into_iter().map(ApplicationAnswer::from), next)))
+    Ok(ok(&permit.cursors.list(rows.into_iter().map(ApplicationAnswer::from), next)))
 }
 
 pub async fn list_applications(
@@ -176,10 +176,10 @@ pub async fn list_applications(
     id: PathId<kind::Programme>,
     query: Query<PageQuery>,
 ) -> Answer {
-    let page = page::<kind::Organisation>(&query.0.cursor, &query.0.limit)?;
+    let page = permit.cursors.page::<kind::Organisation>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::applications_to(conn, &permit.actor, id.0, &page)).await?;
     let (rows, next) = page.cut(rows, |application| application.producer_id);
-    Ok(ok(&List::new(rows.into_iter().map(ApplicationAnswer::from), next)))
+    Ok(ok(&permit.cursors.list(rows.into_iter().map(ApplicationAnswer::from), next)))
 }
 
 pub async fn approve(

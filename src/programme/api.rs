@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Agreement, Draft, FundingRule, LegalBasis, NewAgreement, Programme, Rules, State as ProgrammeState};
 use crate::access::{self, Organisation};
 use crate::db::Conn;
-use crate::http::extract::{Json, List, PathId, PathIds, Query, page};
+use crate::http::extract::{Json, PathId, PathIds, Query};
 use crate::http::idempotency::{IdempotencyKey, once};
 use crate::http::permission::{MayManageProgrammes, MayReadAgreements, MayReadProgrammes};
 use crate::http::problem::Answer;
@@ -211,12 +211,12 @@ pub async fn rewrite_programme(
 }
 
 pub async fn list_programmes(state: web::Data<State>, permit: MayReadProgrammes, query: Query<PageQuery>) -> Answer {
-    let page = page(&query.0.cursor, &query.0.limit)?;
+    let page = permit.cursors.page(&query.0.cursor, &query.0.limit)?;
     let answer = state.read(move |conn| {
         let programmes = super::list(conn, &permit.actor, &page)?;
         let (programmes, next) = page.cut(programmes, |programme| programme.id);
         let items: Result<Vec<_>> = programmes.into_iter().map(|programme| programme_answer(conn, programme)).collect();
-        Ok(List::new(items?, next))
+        Ok(permit.cursors.list(items?, next))
     });
     Ok(ok(&answer.await?))
 }
@@ -305,12 +305,12 @@ pub async fn list_agreements(
     permit: MayReadAgreements,
     query: Query<AgreementsQuery>,
 ) -> Answer {
-    let page = page(&query.0.cursor, &query.0.limit)?;
+    let page = permit.cursors.page(&query.0.cursor, &query.0.limit)?;
     let answer = state.read(move |conn| {
         let agreements = super::agreements(conn, &permit.actor, query.0.programme_id, &page)?;
         let (agreements, next) = page.cut(agreements, |agreement| agreement.id);
         let items: Result<Vec<_>> = agreements.into_iter().map(|agreement| agreement_answer(conn, agreement)).collect();
-        Ok(List::new(items?, next))
+        Ok(permit.cursors.list(items?, next))
     });
     Ok(ok(&answer.await?))
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 
 use super::{Basket, Category, Filter, NewRedemption, Purchase};
-use crate::http::extract::{Json, List, OptionalJson, PathId, Query, page};
+use crate::http::extract::{Json, OptionalJson, PathId, Query};
 use crate::http::idempotency::{IdempotencyKey, once};
 use crate::http::permission::MayRedeem;
 use crate::http::problem::{self, Answer, Language};
@@ -187,10 +187,10 @@ pub async fn list_redemptions(state: web::Data<State>, permit: MayRedeem, query:
     let zone: Zone = "Europe/Paris".parse().map_err(Error::internal)?;
     let filter =
         Filter { stall: stall_id, from: from.map(|day| zone.start_of(day)), until: to.map(|day| zone.end_of(day)) };
-    let page = page(&cursor, &limit)?;
+    let page = permit.cursors.page(&cursor, &limit)?;
     let purchases = state.read(move |conn| super::list(conn, &permit.actor, &filter, &page)).await?;
     let (purchases, next) = page.cut(purchases, |purchase| purchase.redemption.id);
-    Ok(ok(&List::new(purchases.into_iter().map(RedemptionAnswer::from), next)))
+    Ok(ok(&permit.cursors.list(purchases.into_iter().map(RedemptionAnswer::from), next)))
 }
 
 pub async fn get_redemption(state: web::Data<State>, permit: MayRedeem, id: PathId<kind::Redemption>) -> Answer {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{State as VoucherState, Voucher, qr};
 use crate::access::Actor;
 use crate::db::Conn;
-use crate::http::extract::{Json, List, PathId, Query, page};
+use crate::http::extract::{Json, PathId, Query};
 use crate::http::idempotency::{self, IdempotencyKey, NO_BODY, once_in};
 use crate::http::permission::MayEnrol;
 use crate::http::problem::Answer;
@@ -103,10 +103,10 @@ async fn once(
 }
 
 pub async fn list_vouchers(state: web::Data<State>, permit: MayEnrol, query: Query<VouchersQuery>) -> Answer {
-    let page = page(&query.0.cursor, &query.0.limit)?;
+    let page = permit.cursors.page(&query.0.cursor, &query.0.limit)?;
     let vouchers = state.read(move |conn| super::list(conn, &permit.actor, query.0.enrolment_id, &page)).await?;
     let (vouchers, next) = page.cut(vouchers, |voucher| voucher.id);
-    Ok(ok(&List::new(vouchers.iter().map(|voucher| answer(&state, voucher)), next)))
+    Ok(ok(&permit.cursors.list(vouchers.iter().map(|voucher| answer(&state, voucher)), next)))
 }
 
 pub async fn get_voucher(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Voucher>) -> Answer {
