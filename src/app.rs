@@ -7,6 +7,7 @@ use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
 
 use crate::http::State;
+use crate::http::guard::{Guard, Limits};
 use crate::http::middleware::observe;
 use crate::routes;
 
@@ -16,17 +17,29 @@ pub struct Settings {
     pub workers: usize,
     /// How long a stopping server waits for what it has accepted.
     pub shutdown: Duration,
+    pub limits: Limits,
 }
+
+/// How long a closing connection is waited for, to take the last answer.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A server on a listening socket; it runs once it is awaited.
 pub fn server(state: State, listener: TcpListener, settings: &Settings, signals: bool) -> std::io::Result<Server> {
-    let state = web::Data::new(state);
+    let (state, limits) = (web::Data::new(state), &settings.limits);
+    let guard = web::Data::new(Guard::new(limits));
     let server = HttpServer::new(move || {
-        App::new().app_data(state.clone()).wrap(middleware::from_fn(observe)).configure(routes::configure)
+        App::new()
+            .app_data(state.clone())
+            .app_data(guard.clone())
+            .wrap(middleware::from_fn(observe))
+            .configure(routes::configure)
     })
     .workers(settings.workers)
     .shutdown_timeout(settings.shutdown.as_secs())
-    .client_request_timeout(Duration::from_secs(10))
+    .client_request_timeout(limits.head)
+    .client_disconnect_timeout(FAREWELL)
+    .keep_alive(limits.idle)
+    .max_connections(limits.connections)
     .listen(listener)?;
     Ok(if signals { server.run() } else { server.disable_signals().run() })
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::http::address::Proxies;
+use crate::http::guard::{self, Rate};
 use crate::{access, app, db};
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -22,6 +23,7 @@ pub struct Config {
     pub database: Database,
     pub keys: Keys,
     pub access: Access,
+    pub limits: Limits,
     pub schedule: Schedule,
     pub log: Log,
 }
@@ -59,6 +61,21 @@ pub struct Access {
     invitation_hours: i64,
     pub password_memory_kib: u32,
     pub password_iterations: u32,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    session_per_second: u32,
+    session_burst: u32,
+    address_per_second: u32,
+    address_burst: u32,
+    stranger_per_second: u32,
+    stranger_burst: u32,
+    head_seconds: u64,
+    body_seconds: u64,
+    idle_seconds: u64,
+    connections: usize,
 }
 
 #[derive(Clone, Deserialize)]
@@ -130,6 +147,10 @@ impl Config {
         must((1..=720).contains(&self.access.invitation_hours), "access.invitation_hours must be 1 to 720")?;
         let strong = self.access.password_memory_kib >= 19_456 && self.access.password_iterations >= 2;
         must(strong, "access.password_memory_kib and password_iterations must be 19456 and 2 at least")?;
+        let Limits { head_seconds, body_seconds, idle_seconds, connections, .. } = self.limits;
+        let waits = [head_seconds, body_seconds, idle_seconds].iter().all(|seconds| (1..=600).contains(seconds));
+        must(waits, "limits.head_seconds, body_seconds and idle_seconds must be 1 to 600")?;
+        must((1..=100_000).contains(&connections), "limits.connections must be 1 to 100000")?;
         must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")
     }
 
@@ -152,7 +173,20 @@ impl Config {
     pub fn app(&self) -> app::Settings {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = if self.server.workers == 0 { cores() } else { self.server.workers };
-        app::Settings { workers, shutdown: Duration::from_secs(self.server.shutdown_seconds) }
+        app::Settings { workers, shutdown: Duration::from_secs(self.server.shutdown_seconds), limits: self.limits() }
+    }
+
+    fn limits(&self) -> guard::Limits {
+        let own = &self.limits;
+        guard::Limits {
+            session: Rate::a_second(own.session_per_second, own.session_burst),
+            address: Rate::a_second(own.address_per_second, own.address_burst),
+            stranger: Rate::a_second(own.stranger_per_second, own.stranger_burst),
+            head: Duration::from_secs(own.head_seconds),
+            body: Duration::from_secs(own.body_seconds),
+            idle: Duration::from_secs(own.idle_seconds),
+            connections: own.connections,
+        }
     }
 
     pub fn proxies(&self) -> Proxies {
@@ -240,6 +274,8 @@ mod tests {
         says("[server]\npublic_url = \"https://host/path\"", &[], "public_url");
         says("[server]\npublic_url = \"httpx://host\"", &[], "public_url");
         says("[server]\ntrusted_proxies = [\"10.0.0.0/8\"]", &[], "trusted_proxies");
+        says("[limits]\nbody_seconds = 0", &[], "body_seconds");
+        says("[limits]\nsession_burst = -1", &[], "session_burst");
         says("", &[("PRIMEUR__LOG__LEVEL", "inof")], "log.level");
         says("[access]\nissuer = \"\"", &[], "access.issuer");
         says("[access]\npassword_iterations = 1", &[], "password_iterations");

@@ -10,6 +10,7 @@ mod downloads;
 mod enrolment;
 mod history;
 mod input;
+mod limits;
 mod lists;
 mod producer;
 mod programme;

@@ -3,12 +3,15 @@
 //! A handler takes its permit before any of these, so that who asks is settled first.
 
 use std::future::{Future, ready};
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
+use actix_web::rt::time::timeout;
 use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
+use super::guard::Guard;
 use super::order::AfterPermit;
 use super::problem::{Answer, Problem};
 use crate::kit::error::{Code, Error, Result};
@@ -30,12 +33,12 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_json = is_json(req.headers());
-        let body = web::Payload::from_request(req, payload);
+        let body = whole(req, payload);
         AfterPermit::new(req, async move {
             if !is_json {
                 return Err(Problem(Error::Refused(Code::UnsupportedMediaType)));
             }
-            Ok(parse(&whole(body).await?)?)
+            Ok(parse(&body.await?)?)
         })
     }
 }
@@ -50,9 +53,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_json = is_json(req.headers());
-        let body = web::Payload::from_request(req, payload);
+        let body = whole(req, payload);
         AfterPermit::new(req, async move {
-            let bytes = whole(body).await?;
+            let bytes = body.await?;
             match (bytes.is_empty(), is_json) {
                 (true, _) => Ok(OptionalJson(None)),
                 (false, true) => Ok(OptionalJson(Some(parse(&bytes)?.value))),
@@ -62,11 +65,21 @@ impl<T: DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
     }
 }
 
-async fn whole(body: impl Future<Output = actix_web::Result<web::Payload>>) -> Result<web::Bytes> {
+/// All of a body, if it is not too long and comes in time.
+fn whole(req: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<web::Bytes>> + use<> {
     let unreadable = |_| Error::Refused(Code::MalformedJson);
-    match body.await.map_err(unreadable)?.to_bytes_limited(LONGEST_BODY).await {
-        Ok(bytes) => bytes.map_err(unreadable),
-        Err(_) => Err(Error::Refused(Code::PayloadTooLarge)),
+    let deadline = Guard::of(req).map_or(Duration::MAX, |guard| guard.body);
+    let announced = req.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let body = web::Payload::from_request(req, payload);
+    async move {
+        if announced.is_some_and(|length: usize| length > LONGEST_BODY) {
+            return Err(Error::Refused(Code::PayloadTooLarge));
+        }
+        match timeout(deadline, body.await.map_err(unreadable)?.to_bytes_limited(LONGEST_BODY)).await {
+            Ok(Ok(bytes)) => bytes.map_err(unreadable),
+            Ok(Err(_)) => Err(Error::Refused(Code::PayloadTooLarge)),
+            Err(_) => Err(Error::Refused(Code::RequestTimeout)),
+        }
     }
 }
 

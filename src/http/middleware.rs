@@ -7,8 +7,11 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::{HttpRequest, web};
 use uuid::Uuid;
 
+use super::State;
+use super::guard::Guard;
 use super::problem::{Language, Problem, render};
 use crate::kit::error::{Code, Error};
 
@@ -25,14 +28,19 @@ pub async fn observe(
     let request_id = request_id(text(req.headers(), &REQUEST_ID));
     let language = Language::preferred(text(req.headers(), &header::ACCEPT_LANGUAGE));
 
+    let protected = Protection::of(req.request());
     // handlers' errors arrive as responses; an `Err` would come from another middleware, and there is none inside
-    let response = next.call(req).await?.map_into_boxed_body();
+    let admitted = Guard::of(req.request()).map_or(Ok(()), |guard| guard.admit(&req));
+    let response = match admitted {
+        Ok(()) => next.call(req).await?.map_into_boxed_body(),
+        Err(error) => req.error_response(Problem(error)),
+    };
     let error = error_of(&response);
     let mut response = match &error {
         Some(error) => rendered(response, error, language),
         None => response,
     };
-    protect(response.headers_mut(), &request_id);
+    protected.write(response.headers_mut(), &request_id);
 
     if let Some(Error::Duplicate(cause) | Error::Retry(cause) | Error::Unavailable(cause) | Error::Internal(cause)) =
         &error
@@ -91,14 +99,41 @@ fn rendered(response: ServiceResponse, error: &Error, language: Language) -> Ser
     response.into_response(problem)
 }
 
-fn protect(headers: &mut HeaderMap, request_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
+/// The headers that every answer has: nothing of it is to be run, framed, stored or sniffed by a browser.
+const PROTECTION: [(HeaderName, HeaderValue); 6] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    // for browsers that do not know frame-ancestors
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+    (header::PERMISSIONS_POLICY, HeaderValue::from_static("camera=(), geolocation=(), microphone=()")),
+];
+
+struct Protection {
+    /// That people reach the service by HTTPS: browsers shall not try anything else for two years.
+    https: bool,
+}
+
+impl Protection {
+    fn of(request: &HttpRequest) -> Self {
+        let state = request.app_data::<web::Data<State>>();
+        Protection { https: state.is_some_and(|state| state.origin.starts_with("https://")) }
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+    fn write(&self, headers: &mut HeaderMap, request_id: &str) {
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        for (name, value) in PROTECTION {
+            headers.insert(name, value);
+        }
+        if self.https {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000"));
+        }
+        if !headers.contains_key(header::CACHE_CONTROL) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
     }
 }
 
@@ -144,6 +179,9 @@ mod tests {
             ("cache-control", "no-store"),
             ("referrer-policy", "no-referrer"),
             ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-resource-policy", "same-origin"),
         ] {
             assert_eq!(fine.headers().get(name).unwrap(), value);
         }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod extract;
+pub mod guard;
 pub mod idempotency;
 pub mod list;
 pub mod middleware;

@@ -9,6 +9,8 @@ use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::State;
+use super::address::ClientAddress;
+use super::guard::Guard;
 use super::list::Cursors;
 use super::order::Checking;
 use super::problem::{Answer, Problem};
@@ -92,6 +94,7 @@ impl<P: Policy> FromRequest for Permit<P> {
         let state = req.app_data::<web::Data<State>>().cloned();
         let mut headers = req.headers().get_all(header::AUTHORIZATION);
         let path = req.path().to_owned();
+        let (guard, client) = (Guard::of(req), ClientAddress::of(req));
         // two headers are one too many to know who asks
         let token = match (headers.next(), headers.next()) {
             (Some(only), None) => only.to_str().ok().and_then(bearer).map(str::to_owned),
@@ -105,7 +108,15 @@ impl<P: Policy> FromRequest for Permit<P> {
                     let now = state.db.now();
                     state.db.read(|conn| access::authenticate(conn, now, &state.keys, &state.access, &token))
                 })
-                .await?;
+                .await;
+            if let Some(guard) = guard {
+                match &actor {
+                    Ok(actor) => guard.admit_session(actor.session)?,
+                    Err(Problem(Error::Refused(Code::Unauthenticated))) => guard.admit_stranger(client)?,
+                    Err(_) => {}
+                }
+            }
+            let actor = actor?;
             if !lets_in::<P>(&actor) {
                 return Err(Problem(Error::Refused(Code::Forbidden)));
             }

@@ -128,11 +128,14 @@ pub fn render(error: &Error, language: Language) -> HttpResponse {
     if status == StatusCode::UNAUTHORIZED {
         answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        answer.insert_header((header::RETRY_AFTER, "1"));
+    if status == StatusCode::REQUEST_TIMEOUT {
+        // what still comes of the request is nobody's any more
+        answer.force_close();
     }
-    if let Error::Wait { seconds, .. } = error {
-        answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
+    match error {
+        Error::Wait { seconds, .. } => drop(answer.insert_header((header::RETRY_AFTER, *seconds))),
+        Error::Unavailable(_) => drop(answer.insert_header((header::RETRY_AFTER, "1"))),
+        _ => {}
     }
     let body = Body { r#type: kind, title, status: status.as_u16(), code, detail, fields, spendable };
     // `json` keeps a content type that is already there
@@ -155,6 +158,7 @@ pub fn status(code: Code) -> StatusCode {
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::InvalidRequest => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -43,6 +43,16 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Requête trop longue", "Le corps de la requête dépasse la taille admise, 64 Kio."),
             ("Request too long", "The body of the request is longer than the 64 KiB that are accepted."),
         ],
+        Code::HeadersTooLarge => [
+            (
+                "En-têtes trop longs",
+                "L’adresse et les en-têtes de la requête dépassent ensemble la taille admise, 8 Kio.",
+            ),
+            (
+                "Headers too long",
+                "The request’s address and headers are together longer than the 8 KiB that are accepted.",
+            ),
+        ],
         Code::RequestTimeout => [
             (
                 "Requête trop lente",

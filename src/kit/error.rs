@@ -12,6 +12,7 @@ crate::text_enum! {
         IdempotencyKeyRequired = "idempotency_key_required",
         IdempotencyConflict = "idempotency_conflict",
         PayloadTooLarge = "payload_too_large",
+        HeadersTooLarge = "headers_too_large",
         RequestTimeout = "request_timeout",
         TooManyRequests = "too_many_requests",
         UnsupportedMediaType = "unsupported_media_type",
@@ -86,6 +87,8 @@ pub enum Error {
     Wait { code: Code, seconds: i64 },
     /// The voucher does not hold enough; what it still holds, where the programme shows balances.
     Insufficient { spendable: Option<Cents> },
+    /// Refused for now: in so many seconds it may be tried again.
+    Wait { code: Code, seconds: u64 },
     /// The request's own fields are wrong.
     Invalid(Vec<FieldError>),
     /// A unique constraint said that somebody was first. The text is the database's, for the log only.

@@ -141,6 +141,7 @@ impl Client {
     ) -> Answer {
         let all = self.headers(headers);
         let answer = self.exchange(method, path, &all, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+        protected(&answer);
         contract::check(&Exchange {
             method,
             path,
@@ -186,6 +187,24 @@ impl Client {
             bytes: response.body_mut().read_to_vec()?,
         })
     }
+}
+
+/// What no answer may be without, and what none may have.
+#[track_caller]
+fn protected(answer: &Answer) {
+    for (name, value) in [
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("x-frame-options", "DENY"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{name}");
+    }
+    assert!(answer.header("cache-control").is_some());
+    let told = |(name, _): &&(String, String)| name.starts_with("access-control-") || name == "server";
+    assert_eq!(answer.headers.iter().find(told), None);
 }
 
 pub fn new_key() -> String {

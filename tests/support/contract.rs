@@ -92,6 +92,8 @@ fn judge(exchange: &Exchange) -> Result<(), String> {
         return match exchange.status {
             404 => judge_answer("/components/responses/NotFound", exchange),
             405 => judge_answer("/components/responses/MethodNotAllowed", exchange),
+            429 => judge_answer("/components/responses/TooManyRequests", exchange),
+            431 => judge_answer("/components/responses/HeadersTooLarge", exchange),
             _ => Err("no operation has this address and method: expected 404 or 405".to_owned()),
         };
     };
@@ -379,7 +381,10 @@ fn the_contract_is_whole() {
         assert!(operation.roles.iter().all(|role| ROLES.contains(&role.as_str())), "{operation:?}: unknown role");
         assert!(!(operation.public && (operation.lead || operation.needs_key)), "{operation:?}");
         let place = place(&operation.path, &operation.method);
+        let answers = |status: u16| at(&format!("{place}/responses/{status}")).is_some();
+        assert!(answers(431) && (answers(429) || operation.path.starts_with("/health/")), "{operation:?}");
         if at(&format!("{place}/requestBody")).is_some() {
+            assert!(answers(408) && answers(413), "{operation:?}");
             let body = operation.body_example.as_ref().unwrap_or_else(|| panic!("{}: no example", operation.id));
             validate(&format!("{place}/requestBody/content/application~1json/schema"), body).unwrap();
         }

@@ -41,6 +41,10 @@ impl Process {
             .env("PRIMEUR__SERVER__LISTEN", self.address.trim_start_matches("http://"))
             .env("PRIMEUR__SERVER__PUBLIC_URL", &self.address)
             .env("PRIMEUR__DATABASE__URL", &self.database_url)
+            // load comes from one address, by few sessions
+            .env("PRIMEUR__LIMITS__SESSION_PER_SECOND", "0")
+            .env("PRIMEUR__LIMITS__ADDRESS_PER_SECOND", "0")
+            .env("PRIMEUR__LIMITS__STRANGER_PER_SECOND", "0")
             .env("PRIMEUR__KEYS__DIRECTORY", self.directory.join("keys"));
         command
     }

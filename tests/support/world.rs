@@ -13,6 +13,7 @@ use diesel::prelude::*;
 use primeur::db::{Db, Settings};
 use primeur::http::State;
 use primeur::http::address::Proxies;
+use primeur::http::guard::Limits;
 use primeur::kit::keys::Keys;
 use primeur::kit::time::{Instant, ManualClock, SystemClock};
 use primeur::{access, app, schedule, verify};
@@ -58,7 +59,7 @@ impl World {
         let state = State { db, keys: Arc::new(keys), access, proxies: loopback(), origin };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let server = Some(serve(state.clone(), listener));
+        let server = Some(serve(state.clone(), no_limits(), listener));
         World { state, database_url, directory, clock, address, server }
     }
 
@@ -77,12 +78,22 @@ impl World {
 
     /// The same deployment where tokens and sessions last as long as in service: ten minutes, twelve hours.
     pub fn with_short_sessions(mut self) -> Self {
-        self.stop();
         self.state.access = Arc::new(access::Settings { access_minutes: 10, session_hours: 12, ..lasting_access() });
+        self.with_limits(no_limits())
+    }
+
+    /// The same deployment served under limits.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.stop();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.address = format!("http://{}", listener.local_addr().unwrap());
-        self.server = Some(serve(self.state.clone(), listener));
+        self.server = Some(serve(self.state.clone(), limits, listener));
         self
+    }
+
+    /// Host and port, for what speaks less than HTTP.
+    pub fn socket(&self) -> &str {
+        self.address.trim_start_matches("http://")
     }
 
     fn stop(&mut self) {
@@ -150,11 +161,17 @@ fn loopback() -> Proxies {
     Proxies::new([Ipv4Addr::LOCALHOST.into()])
 }
 
-fn serve(state: State, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
+/// No limits but of time: those of a server in service would stop tests that ask for much at once.
+pub fn no_limits() -> Limits {
+    let (head, body, idle) = (Duration::from_secs(10), Duration::from_secs(15), Duration::from_secs(75));
+    Limits { session: None, address: None, stranger: None, head, body, idle, connections: 1000 }
+}
+
+fn serve(state: State, limits: Limits, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
     let (give, take) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         System::new().block_on(async move {
-            let settings = app::Settings { workers: 2, shutdown: Duration::from_secs(5) };
+            let settings = app::Settings { workers: 2, shutdown: Duration::from_secs(5), limits };
             let server = app::server(state, listener, &settings, false).unwrap();
             give.send(server.handle()).unwrap();
             server.await.unwrap();
