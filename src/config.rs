@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use crate::http::address::Proxies;
 use crate::http::guard::{self, Rate};
-use crate::{access, app, db};
+use crate::{access, app, db, keyring};
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
 
@@ -49,6 +49,7 @@ pub struct Database {
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     pub directory: PathBuf,
+    pub overlap_minutes: i64,
 }
 
 #[derive(Clone, Deserialize)]
@@ -151,6 +152,8 @@ impl Config {
         let waits = [head_seconds, body_seconds, idle_seconds].iter().all(|seconds| (1..=600).contains(seconds));
         must(waits, "limits.head_seconds, body_seconds and idle_seconds must be 1 to 600")?;
         must((1..=100_000).contains(&connections), "limits.connections must be 1 to 100000")?;
+        let overlap = "keys.overlap_minutes must be 0 to 10080, a week";
+        must((0..=10_080).contains(&self.keys.overlap_minutes), overlap)?;
         must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")
     }
 
@@ -167,6 +170,15 @@ impl Config {
             invitation_hours: self.access.invitation_hours,
             password_memory_kib: self.access.password_memory_kib,
             password_iterations: self.access.password_iterations,
+        }
+    }
+
+    pub fn keyring(&self) -> keyring::commands::Settings {
+        keyring::commands::Settings {
+            directory: self.keys.directory.clone(),
+            overlap_minutes: self.keys.overlap_minutes,
+            access_minutes: self.access.access_minutes,
+            look_seconds: i64::try_from(self.schedule.every_seconds).unwrap_or(i64::MAX),
         }
     }
 
@@ -278,6 +290,7 @@ mod tests {
         says("[limits]\nsession_burst = -1", &[], "session_burst");
         says("", &[("PRIMEUR__LOG__LEVEL", "inof")], "log.level");
         says("[access]\nissuer = \"\"", &[], "access.issuer");
+        says("[keys]\noverlap_minutes = -1", &[], "keys.overlap_minutes");
         says("[access]\npassword_iterations = 1", &[], "password_iterations");
         says("", &[("PRIMEUR__SERVER__LISSTEN", "x")], "PRIMEUR__SERVER__LISSTEN");
         says("", &[("PRIMEUR__DATABASE__CONNECTIONS", "many")], "whole number");

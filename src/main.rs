@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use primeur::config::{Config, LogFormat};
+use primeur::db::Db;
+use primeur::keyring::commands as keyring;
+use primeur::kit::keys::Purpose;
 use primeur::kit::text::{Email, Line};
 use primeur::kit::time::SystemClock;
 use primeur::{access, demo, schedule, service, verify};
@@ -44,10 +47,40 @@ enum Command {
     Issue,
     /// Recompute every balance and every invariant from the journal.
     Verify,
+    /// The keys that sign logins and cards, and that seal identities.
+    Keys {
+        #[command(subcommand)]
+        command: Keys,
+    },
     /// Administrators.
     Admin {
         #[command(subcommand)]
         command: Admin,
+    },
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// List every key: what for, since when, and whether it signs, only verifies, waits, is missing or retired.
+    List,
+    /// Make a new key. It signs once keys.overlap_minutes are over: until then, copy it to every other server.
+    ///
+    /// Running servers take it by themselves. What older keys have signed stays valid, and what they have sealed is
+    /// sealed anew by and by.
+    Rotate {
+        /// What for: login, voucher or identity. The secret is never rotated.
+        purpose: Purpose,
+    },
+    /// Give up a login or identity key that nothing needs any more, so that its file may be removed.
+    ///
+    /// Refused as long as it is needed: for the key in use; for a login key as long as a token it signed may live; for an
+    /// identity key as long as anything is sealed under it; for a voucher key always, since cards stay valid.
+    Retire {
+        /// Its id, as `primeur keys list` shows it.
+        key: String,
+        /// Its file is lost for good: give up what needs it too, and let the service start without it.
+        #[arg(long)]
+        lost: bool,
     },
 }
 
@@ -105,6 +138,15 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
             println!("issued {issued}, closed {closed}, moved up {moved_up}, ended {ended}");
         }
         Command::Verify => return verify_database(&config),
+        Command::Keys { command } => {
+            let (db, settings) = (open_current(&config)?, config.keyring());
+            let said = match command {
+                Keys::List => keyring::list(&db, &settings),
+                Keys::Rotate { purpose } => keyring::rotate(&db, &settings, purpose),
+                Keys::Retire { key, lost } => keyring::retire(&db, &settings, &key, lost),
+            };
+            print!("{}", said?);
+        }
         Command::Admin { command: Admin::Create { email, name, organisation } } => {
             let db = service::open_migrated(&config, Arc::new(SystemClock))?;
             let password = read_password()?;
@@ -118,11 +160,17 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify_database(config: &Config) -> Result<ExitCode, String> {
+/// Opens a database that has the schema of this version, and leaves it as it is.
+fn open_current(config: &Config) -> Result<Db, String> {
     let db = service::open_database(config, Arc::new(SystemClock))?;
     if db.is_behind().map_err(|e| e.to_string())? {
         return Err("this database has not the schema of this version: run `primeur migrate` first".to_owned());
     }
+    Ok(db)
+}
+
+fn verify_database(config: &Config) -> Result<ExitCode, String> {
+    let db = open_current(config)?;
     let verdict = verify::run(&db).map_err(|e| e.to_string())?;
     for (what, count) in &verdict.checked {
         println!("{what}: {count} checked");

@@ -11,9 +11,9 @@ use actix_web::{rt, web};
 use crate::config::Config;
 use crate::db::Db;
 use crate::http::State;
-use crate::kit::keys::Keys;
+use crate::kit::keys::{KeyStore, Purpose, files};
 use crate::kit::time::{Clock, SystemClock};
-use crate::{access, app, schedule};
+use crate::{access, app, keyring, schedule};
 
 /// Opens the database, without touching its schema. An embedded one gets its directory, for nobody else to read.
 pub fn open_database(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, String> {
@@ -33,24 +33,39 @@ pub fn open_migrated(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, Strin
     Ok(db)
 }
 
-/// Opens everything that a request needs: the database, and the keys. They are made for a new database only; one that
-/// has been used with keys must find them.
+/// Opens everything that a request needs: the database, and the keys. A key is made only for what the database has never
+/// been used with a key for; any other must be found.
 pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
     let db = open_migrated(config, clock)?;
-    let directory = &config.keys.directory;
-    let keys = match db.read(access::has_keys).map_err(|e| e.to_string())? {
-        true => Keys::open(directory)
-            .map_err(|e| format!("{e}. This database has been used with keys: restore them from your backup."))?,
-        false => Keys::create(directory, db.now())?,
-    };
-    db.write(|conn, now| access::register_keys(conn, now, &keys)).map_err(|e| e.to_string())?;
+    let keys = open_keys(config, &db)?;
     Ok(State {
         db,
-        keys: Arc::new(keys),
+        keys,
         access: Arc::new(config.access()),
         proxies: config.proxies(),
         origin: config.server.public_url.trim_end_matches('/').to_owned(),
     })
+}
+
+fn open_keys(config: &Config, db: &Db) -> Result<KeyStore, String> {
+    let (directory, now) = (&config.keys.directory, db.now());
+    let in_use = db.read(access::keys::purposes_in_use).map_err(|e| e.to_string())?;
+    let never_used: Vec<Purpose> = Purpose::ALL.iter().copied().filter(|purpose| !in_use.contains(purpose)).collect();
+    let made = files::make_missing(directory, &never_used, now)?;
+    let opened = KeyStore::open(directory, config.keys.overlap_minutes, now).map_err(|e| match in_use.is_empty() {
+        true => e,
+        false => format!("{e}. This database has been used with keys: restore them from your backup."),
+    });
+    let registered = opened.and_then(|store| {
+        let keys = store.now();
+        db.write(|conn, now| access::keys::register_keys(conn, now, &keys)).map_err(|e| e.to_string())?;
+        Ok(store)
+    });
+    // another server was first: what was made here has signed nothing, and must not be taken for a key of the deployment
+    if registered.is_err() {
+        made.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    }
+    registered
 }
 
 /// Serves until it is told to stop, and then finishes what it has accepted.
@@ -70,7 +85,7 @@ pub fn listen(config: &Config) -> Result<TcpListener, String> {
 pub fn run(state: State, listener: TcpListener, config: &Config) -> Result<(), String> {
     let (every, settings) = (config.schedule_every(), config.app());
     rt::System::new().block_on(async move {
-        let scheduler = rt::spawn(look_after(state.db.clone(), every));
+        let scheduler = rt::spawn(look_after(state.clone(), every));
         let server = app::server(state, listener, &settings, true).map_err(|e| format!("cannot serve: {e}"))?;
         let ended = server.await.map_err(|e| format!("the server failed: {e}"));
         scheduler.abort();
@@ -79,12 +94,16 @@ pub fn run(state: State, listener: TcpListener, config: &Config) -> Result<(), S
 }
 
 /// Does what is due, again and again. A failure is logged and tried again at the next turn.
-async fn look_after(db: Db, every: Duration) {
+async fn look_after(state: State, every: Duration) {
     let mut turn = rt::time::interval(every);
     loop {
         turn.tick().await;
-        let db = db.clone();
-        match web::block(move || schedule::run(&db)).await {
+        let State { db, keys, .. } = state.clone();
+        let work = move || {
+            keyring::look(&db, &keys);
+            schedule::run(&db)
+        };
+        match web::block(work).await {
             Ok(Ok(done)) if done == schedule::Done::default() => {}
             Ok(Ok(schedule::Done { issued, closed, moved_up, ended })) => {
                 tracing::info!(issued, closed, moved_up, ended, "done what was due");

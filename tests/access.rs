@@ -129,7 +129,7 @@ fn opened(client: &Client) -> (Claims, Vec<String>) {
 fn a_token_that_this_deployment_has_not_made_is_refused(world: World) {
     let client = administrator(&world);
     let (claims, parts) = opened(&client);
-    let keys = &world.state.keys.login;
+    let keys = &world.state.keys.now().login;
     let sign = |claims: &Claims| token::sign(keys, claims).unwrap();
     me(&client.with_token(&sign(&claims))).expect(200);
 
@@ -137,7 +137,7 @@ fn a_token_that_this_deployment_has_not_made_is_refused(world: World) {
     let now = world.now().as_second();
     let mut bad = vec![
         token::sign(&elsewhere.login, &claims).unwrap(),
-        token::sign(&world.state.keys.voucher, &claims).unwrap(),
+        token::sign(&world.state.keys.now().voucher, &claims).unwrap(),
         sign(&Claims { iss: "primeur-ailleurs".to_owned(), ..claims.clone() }),
         sign(&Claims { aud: "primeur-ailleurs".to_owned(), ..claims.clone() }),
         sign(&Claims { exp: now, ..claims.clone() }),
@@ -185,12 +185,12 @@ fn a_session_of_somebody_else_does_not_go_with_a_token(world: World) {
     let colleague = join(&world, &administrator, &organisation_of(&administrator), false);
     let ((own, _), (other, _)) = (opened(&administrator), opened(&colleague));
     // even signed by ourselves: what a token says is looked up, not believed
-    let mixed = token::sign(&world.state.keys.login, &Claims { sid: other.sid, ..own.clone() }).unwrap();
+    let mixed = token::sign(&world.state.keys.now().login, &Claims { sid: other.sid, ..own.clone() }).unwrap();
     me(&administrator.with_token(&mixed)).refused(401, "unauthenticated");
     let promoted = Claims { role: access::Role::Administrator, ..other };
     let (_, worker) = newcomer(&world, &administrator, "social_structure", "CCAS");
     let promoted_worker = Claims { role: promoted.role, ..opened(&worker).0 };
-    let token = token::sign(&world.state.keys.login, &promoted_worker).unwrap();
+    let token = token::sign(&world.state.keys.now().login, &promoted_worker).unwrap();
     assert_eq!(me(&worker.with_token(&token)).expect(200)["role"], "social_worker");
     worker.with_token(&token).get("/api/v1/organisations").refused(403, "forbidden");
 }
@@ -312,12 +312,12 @@ fn a_database_whose_keys_are_gone_is_not_opened(world: World) {
         files += 1;
     }
     assert_eq!(files, 4);
-    let register = |keys: &Keys| world.state.db.write(|conn, now| access::register_keys(conn, now, keys));
+    let register = |keys: &Keys| world.state.db.write(|conn, now| access::keys::register_keys(conn, now, keys));
     register(&Keys::create(&directory, world.now()).unwrap()).unwrap();
 
     let others = Keys::create(&world.directory.join("elsewhere"), world.now()).unwrap();
     let Err(Error::Internal(message)) = register(&others) else { panic!("other keys were taken") };
     assert!(message.contains("is missing from the key directory: restore it"), "{message}");
     // and nothing of the attempt is remembered
-    register(&world.state.keys).unwrap();
+    register(&world.state.keys.now()).unwrap();
 }

@@ -234,10 +234,10 @@ fn a_card_that_is_not_ours_is_unknown(world: World) {
     let host = town.world.state.host();
     let other_keys = Keys::create(&town.world.directory.join("other-keys"), town.world.now()).unwrap();
     let signed_by_another = of(&card.id).encode(&other_keys.voucher, host);
-    let signed_for_logins = of(&card.id).encode(&town.world.state.keys.login, host);
-    let never_handed_over = of("vch_06fgq7o001o3sq8sqf7t3r0du4").encode(&town.world.state.keys.voucher, host);
+    let signed_for_logins = of(&card.id).encode(&town.world.state.keys.now().login, host);
+    let never_handed_over = of("vch_06fgq7o001o3sq8sqf7t3r0du4").encode(&town.world.state.keys.now().voucher, host);
     // signed as this house signs, it is the card itself
-    assert_eq!(of(&card.id).encode(&town.world.state.keys.voucher, host), card.token);
+    assert_eq!(of(&card.id).encode(&town.world.state.keys.now().voucher, host), card.token);
     let truncated = card.token[..card.token.len() - 1].to_owned();
     let (start, inside) = card.token.rsplit_once('/').unwrap();
     let mut bytes = BASE32_NOPAD.decode(inside.as_bytes()).unwrap();

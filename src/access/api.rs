@@ -73,7 +73,7 @@ pub struct LogIn {
 
 pub async fn log_in(state: web::Data<State>, body: Json<LogIn>) -> Answer {
     let LogIn { email, password } = body.value;
-    let tokens = state.run(move |s| super::log_in(&s.db, &s.keys, &s.access, &email, &password)).await?;
+    let tokens = state.run(move |s| super::log_in(&s.db, &s.keys.now(), &s.access, &email, &password)).await?;
     Ok(ok(&TokensBody::from(tokens)))
 }
 
@@ -86,7 +86,7 @@ pub struct Refresh {
 pub async fn refresh(state: web::Data<State>, body: Json<Refresh>) -> Answer {
     let Refresh { refresh_token } = body.value;
     let tokens = state
-        .run(move |s| s.db.write(|conn, now| super::refresh(conn, now, &s.keys, &s.access, &refresh_token)))
+        .run(move |s| s.db.write(|conn, now| super::refresh(conn, now, &s.keys.now(), &s.access, &refresh_token)))
         .await?;
     Ok(ok(&TokensBody::from(tokens)))
 }

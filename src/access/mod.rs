@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod attempts;
+pub mod keys;
 mod organisations;
 pub mod password;
 mod people;
@@ -11,11 +12,7 @@ mod store;
 pub mod token;
 
 use crate::audit::Who;
-use crate::db::Conn;
-use crate::kit::error::{Error, Result};
 use crate::kit::id::{OrganisationId, PersonId, SessionId};
-use crate::kit::keys::Keys;
-use crate::kit::time::Instant;
 use crate::text_enum;
 
 pub use organisations::{
@@ -103,26 +100,6 @@ pub struct Settings {
     pub password_memory_kib: u32,
     /// argon2id's passes, for passwords set from now on.
     pub password_iterations: u32,
-}
-
-/// Whether this database has been used with keys: then they are to be found, not made.
-pub fn has_keys(conn: &mut Conn) -> Result<bool> {
-    Ok(!store::signing_keys(conn)?.is_empty())
-}
-
-/// Remembers this deployment's keys, and refuses to start without one that it has signed with before.
-pub fn register_keys(conn: &mut Conn, now: Instant, keys: &Keys) -> Result<()> {
-    let held = keys.ids();
-    let used = store::signing_keys(conn)?;
-    if let Some((purpose, id)) = used.iter().find(|(purpose, id)| !held.iter().any(|(p, i)| p == purpose && i == id)) {
-        return Err(Error::Internal(format!(
-            "the {purpose} key {id} that this database has used is missing from the key directory: restore it"
-        )));
-    }
-    for (purpose, id) in &held {
-        store::insert_signing_key(conn, purpose, id, now)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Organisations, people, sessions and signing keys in the database.
+//! Organisations, people and sessions in the database.
 
 use diesel::prelude::*;
 use serde::Serialize;
 
 use super::organisations::Sight;
 use super::{Actor, OrganisationKind, Role, password};
-use crate::db::schema::{organisations, people, sessions, signing_keys};
-use crate::db::{Conn, Page, Upsert};
+use crate::db::schema::{organisations, people, sessions};
+use crate::db::{Conn, Page};
 use crate::kit::error::Result;
 use crate::kit::id::{OrganisationId, PersonId, SessionId};
 use crate::kit::keys::Digest32;
@@ -219,18 +219,5 @@ pub(super) fn replace_refresh(
 pub(super) fn end_session(conn: &mut Conn, session: SessionId, now: Instant) -> Result<()> {
     let living = sessions::table.filter(sessions::id.eq(session)).filter(sessions::ended_at.is_null());
     diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)?;
-    Ok(())
-}
-
-/// Purpose and id of every key that this database has known.
-pub(super) fn signing_keys(conn: &mut Conn) -> Result<Vec<(String, String)>> {
-    let query = signing_keys::table.select((signing_keys::purpose, signing_keys::key_id));
-    Ok(query.order(signing_keys::key_id).load(conn)?)
-}
-
-/// Does nothing where the key is known.
-pub(super) fn insert_signing_key(conn: &mut Conn, purpose: &str, id: &str, now: Instant) -> Result<()> {
-    let row = (signing_keys::key_id.eq(id), signing_keys::purpose.eq(purpose), signing_keys::created_at.eq(now));
-    Upsert(diesel::insert_into(signing_keys::table).values(row).on_conflict_do_nothing()).execute(conn)?;
     Ok(())
 }

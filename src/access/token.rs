@@ -32,10 +32,10 @@ pub struct Claims {
     pub exp: i64,
 }
 
-/// Writes a token with the newest key.
+/// Writes a token with the key that signs when it is issued.
 pub fn sign(keys: &KeyRing, claims: &Claims) -> Result<String> {
     install();
-    let (id, key) = keys.current();
+    let (id, key) = keys.at(Instant::from_microsecond(claims.iat.saturating_mul(1_000_000)));
     let header = Header { typ: Some(TYPE.to_owned()), kid: Some(id.to_string()), ..Header::new(Algorithm::EdDSA) };
     jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(key.as_bytes())).map_err(Error::internal)
 }
@@ -177,7 +177,7 @@ mod tests {
         fn forge(&self, header: &str, claims: &str) -> String {
             let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
             let message = format!("{}.{}", encode(header), encode(claims));
-            let (_, signature) = self.keys.login.sign(message.as_bytes());
+            let signature = self.keys.login.current().1.sign(message.as_bytes()).to_bytes();
             format!("{message}.{}", BASE64URL_NOPAD.encode(&signature))
         }
     }

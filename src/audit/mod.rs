@@ -21,6 +21,8 @@ crate::text_enum! {
     /// What was done; the verb, its subject being the entry's.
     pub enum Action {
         LoggedIn = "logged_in",
+        KeyAdded = "key_added",
+        KeyRetired = "key_retired",
     }
 }
 

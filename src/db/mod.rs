@@ -8,4 +8,4 @@ pub mod schema;
 
 pub use backend::Conn;
 pub use pool::{Db, Queue, Settings, wait_in};
-pub use query::{Locked, Page, SumCents, Upsert};
+pub use query::{Locked, Page, SumCents, Upsert, key_of_seal};

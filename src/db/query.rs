@@ -5,7 +5,7 @@ use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, Valid
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable};
 use diesel::sqlite::Sqlite;
 
 use super::backend::{Conn, MultiBackend};
@@ -96,6 +96,21 @@ impl<E: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for SumCents<E> {
         out.push_sql("), 0) AS BIGINT)");
         Ok(())
     }
+}
+
+/// Part of some bytes, counted from 1: the same function on both databases.
+#[diesel::declare_sql_function]
+extern "SQL" {
+    fn substr(bytes: Nullable<Binary>, from: Integer, count: Integer) -> Nullable<Binary>;
+}
+
+/// The id of the key that a sealed column was sealed with: the bytes after the version.
+#[diesel::dsl::auto_type]
+pub fn key_of_seal<C>(sealed: C) -> _
+where
+    C: diesel::expression::AsExpression<Nullable<Binary>>,
+{
+    substr(sealed, 2_i32, 4_i32)
 }
 
 /// One page of a list in order of id: `limit` rows after the cursor, and whether there are more.

@@ -166,8 +166,8 @@ impl Life {
         let identity = Identity { name: Some(text(&name)?), contact: Some(text(&contact)?) };
         let identity = self.chance.percent(67).then_some(identity);
         let desk = &self.cast.desks[desk];
-        let keys = &self.world.state.keys;
-        let register = |conn: &mut _, now| household::register(conn, now, keys, desk, &composition, identity.as_ref());
+        let keys = self.world.state.keys.now();
+        let register = |conn: &mut _, now| household::register(conn, now, &keys, desk, &composition, identity.as_ref());
         Ok(self.world.write(register)?.0.id)
     }
 
@@ -175,8 +175,8 @@ impl Life {
         let (desk, enrolment) = (self.desk(home), self.homes[home].enrolment);
         let standing = self.world.state.db.read(|conn| enrolment::own(conn, desk, enrolment))?;
         if standing.state == enrolment::State::Active {
-            let secret = &self.world.state.keys.secret;
-            let voucher = self.world.write(|conn, now| voucher::hand_over(conn, now, desk, secret, enrolment))?;
+            let keys = self.world.state.keys.now();
+            let voucher = self.world.write(|conn, now| voucher::hand_over(conn, now, desk, &keys.secret, enrolment))?;
             self.homes[home].card = Some(self.card(voucher));
         }
         Ok(())
@@ -184,7 +184,8 @@ impl Life {
 
     pub fn card(&self, voucher: Voucher) -> Card {
         let state = &self.world.state;
-        let (token, code) = (voucher.token(&state.keys, state.host()), voucher.code(&state.keys.secret).to_string());
+        let keys = state.keys.now();
+        let (token, code) = (voucher.token(&keys, state.host()), voucher.code(&keys.secret).to_string());
         Card { voucher, token, code }
     }
 

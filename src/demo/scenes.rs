@@ -134,8 +134,8 @@ impl Life {
     fn lose_and_try(&mut self) -> Result<()> {
         let Some(home) = self.of_part(Part::Loses) else { return Ok(()) };
         let Some(old) = &self.homes[home].card else { return Ok(()) };
-        let (desk, secret) = (self.desk(home), &self.world.state.keys.secret);
-        let new = self.world.write(|conn, now| voucher::replace(conn, now, desk, secret, old.voucher.id))?;
+        let (desk, keys) = (self.desk(home), self.world.state.keys.now());
+        let new = self.world.write(|conn, now| voucher::replace(conn, now, desk, &keys.secret, old.voucher.id))?;
         let lost = old.token.clone();
         self.homes[home].card = Some(self.card(new));
         self.world.pass(2 * 3600);

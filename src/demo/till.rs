@@ -78,7 +78,7 @@ impl Life {
         let lines = self.lines(seller, basket.total);
         let (actor, stalls) = &self.cast.sellers[seller];
         let (stall, world) = (stalls[stall], &self.world);
-        let redeemed = Presented::read(text, &world.state.keys).and_then(|voucher| {
+        let redeemed = Presented::read(text, &world.state.keys.now()).and_then(|voucher| {
             let new = NewRedemption { voucher, stall, basket, lines };
             world.write(|conn, now| redemption::redeem(conn, now, actor, &new))
         });

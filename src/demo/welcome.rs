@@ -44,8 +44,8 @@ fn compose(state: &State, database: &str, refusals: Option<&Refusals>) -> Result
         writeln!(page, "\nNo card has money left today: start over with --fresh.").map_err(written)?;
         return Ok(page);
     };
-    let token = voucher.token(&state.keys, state.host());
-    let code = voucher.code(&state.keys.secret);
+    let keys = state.keys.now();
+    let (token, code) = (voucher.token(&keys, state.host()), voucher.code(&keys.secret));
     writeln!(page, "\nA CARD of household {household}: {spendable} € to spend today, typed code {code}\n")
         .map_err(written)?;
     writeln!(page, "{}", qr::terminal(&token)?).map_err(written)?;

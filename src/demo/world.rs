@@ -73,8 +73,9 @@ impl World {
 
 /// Logs somebody in as the API does, and acts as the API would for them.
 pub fn log_in(state: &State, login: &str) -> Result<Actor> {
-    let token = access::log_in(&state.db, &state.keys, &state.access, &text(login)?, PASSWORD)?.access_token;
-    state.db.read(|conn| access::authenticate(conn, state.db.now(), &state.keys, &state.access, &token))
+    let keys = state.keys.now();
+    let token = access::log_in(&state.db, &keys, &state.access, &text(login)?, PASSWORD)?.access_token;
+    state.db.read(|conn| access::authenticate(conn, state.db.now(), &keys, &state.access, &token))
 }
 
 /// A word of the territory, read as it would be from outside.

@@ -94,7 +94,7 @@ pub async fn create(state: web::Data<State>, permit: MayEnrol, body: Json<Househ
     let HouseholdRequest { adults, children, commune, identity } = body.value;
     let composition = Composition { adults, children, commune };
     let identity = identity.map(|FirstIdentityRequest { name, contact }| Identity { name, contact });
-    let keys = state.keys.clone();
+    let keys = state.keys.now();
     let known = state
         .write(move |conn, now| super::register(conn, now, &keys, &permit.actor, &composition, identity.as_ref()))
         .await?;
@@ -109,7 +109,7 @@ pub async fn list(state: web::Data<State>, permit: MayEnrol, query: Query<PageQu
 }
 
 pub async fn get(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
-    let known = state.run(move |s| s.db.read(|conn| super::known(conn, &s.keys, &permit.actor, id.0))).await?;
+    let known = state.run(move |s| s.db.read(|conn| super::known(conn, &s.keys.now(), &permit.actor, id.0))).await?;
     Ok(ok(&HouseholdAnswer::from(known)))
 }
 
@@ -121,7 +121,7 @@ pub async fn recompose(
 ) -> Answer {
     let CompositionRequest { adults, children, commune } = body.value;
     let composition = Composition { adults, children, commune };
-    let keys = state.keys.clone();
+    let keys = state.keys.now();
     let known = state
         .write(move |conn, _| {
             super::recompose(conn, &permit.actor, id.0, &composition)?;
@@ -139,7 +139,7 @@ pub async fn identify(
 ) -> Answer {
     let IdentityRequest { name, contact } = body.value;
     let identity = Identity { name, contact };
-    let keys = state.keys.clone();
+    let keys = state.keys.now();
     let known = state.write(move |conn, now| super::identify(conn, now, &keys, &permit.actor, id.0, &identity)).await?;
     Ok(ok(&HouseholdAnswer::from(known)))
 }

@@ -1,6 +1,7 @@
 //! Households: a reference and a composition; who they are, sealed apart.
 
 pub mod api;
+pub mod reseal;
 mod store;
 
 use std::fmt;

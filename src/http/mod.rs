@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::access;
 use crate::db::{Conn, Db};
 use crate::kit::error::{Error, Result};
-use crate::kit::keys::Keys;
+use crate::kit::keys::KeyStore;
 use crate::kit::time::Instant;
 use problem::{Answer, Problem};
 
@@ -29,7 +29,7 @@ use problem::{Answer, Problem};
 #[derive(Clone)]
 pub struct State {
     pub db: Db,
-    pub keys: Arc<Keys>,
+    pub keys: KeyStore,
     pub access: Arc<access::Settings>,
     /// Whose word is taken for where a request comes from.
     pub proxies: address::Proxies,

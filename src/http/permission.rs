@@ -106,7 +106,7 @@ impl<P: Policy> FromRequest for Permit<P> {
             let actor = state
                 .run(move |state| {
                     let now = state.db.now();
-                    state.db.read(|conn| access::authenticate(conn, now, &state.keys, &state.access, &token))
+                    state.db.read(|conn| access::authenticate(conn, now, &state.keys.now(), &state.access, &token))
                 })
                 .await;
             if let Some(guard) = guard {
@@ -121,7 +121,7 @@ impl<P: Policy> FromRequest for Permit<P> {
                 return Err(Problem(Error::Refused(Code::Forbidden)));
             }
             checking.end();
-            let cursors = Cursors::new(&state.keys.secret, actor.organisation, &path);
+            let cursors = Cursors::new(&state.keys.now().secret, actor.organisation, &path);
             Ok(Permit { actor, cursors, policy: PhantomData })
         })
     }

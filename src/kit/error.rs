@@ -87,8 +87,6 @@ pub enum Error {
     Wait { code: Code, seconds: i64 },
     /// The voucher does not hold enough; what it still holds, where the programme shows balances.
     Insufficient { spendable: Option<Cents> },
-    /// Refused for now: in so many seconds it may be tried again.
-    Wait { code: Code, seconds: u64 },
     /// The request's own fields are wrong.
     Invalid(Vec<FieldError>),
     /// A unique constraint said that somebody was first. The text is the database's, for the log only.

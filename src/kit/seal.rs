@@ -4,7 +4,9 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 use super::error::{Error, Result};
-use super::keys::{Digest32, KeyId, random, sha256};
+use super::keys::files::KeyFile;
+use super::keys::{KeyId, Ring, random};
+use super::time::Instant;
 
 /// The first byte of every seal.
 const VERSION: u8 = 1;
@@ -13,35 +15,33 @@ const VERSION: u8 = 1;
 const HEAD: usize = 1 + 4 + NONCE;
 const NONCE: usize = 24;
 
-/// The symmetric keys that seal: all open, the newest seals.
-pub struct SealRing(Vec<(KeyId, XChaCha20Poly1305)>);
+/// A seal and the row it is bound to, as a table holds them.
+pub struct Sealed {
+    pub row: [u8; 16],
+    pub bytes: Vec<u8>,
+}
+
+/// The symmetric keys that seal: all open, one seals.
+pub struct SealRing(Ring<XChaCha20Poly1305>);
 
 impl SealRing {
-    pub(super) fn new(keys: impl IntoIterator<Item = Digest32>) -> Self {
-        let with_id = |key: Digest32| {
-            // by a digest that helps nobody to the key, apart from those of other purposes
-            let digest = sha256(&[b"primeur seal", &key[..]].concat());
-            (KeyId([digest[0], digest[1], digest[2], digest[3]]), XChaCha20Poly1305::new(&key.into()))
-        };
-        SealRing(keys.into_iter().map(with_id).collect())
-    }
-
-    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
-        self.0.iter().map(|(id, _)| *id)
+    pub(super) fn new(files: &[&KeyFile], now: Instant, overlap_minutes: i64) -> Self {
+        SealRing(Ring::new(files, now, overlap_minutes, |key| XChaCha20Poly1305::new(key.into())))
     }
 
     /// The key that seals now.
     pub fn current(&self) -> KeyId {
-        self.newest().0
+        self.0.current().0
     }
 
-    fn newest(&self) -> &(KeyId, XChaCha20Poly1305) {
-        self.0.last().expect("a ring is never empty: Keys::open sees to it")
+    /// The keys that sealed before it.
+    pub fn older(&self) -> Vec<KeyId> {
+        self.0.older().iter().map(|(id, _)| *id).collect()
     }
 
     /// Seals bytes for one purpose (a table's name) and one row: moved to another row, they do not open.
     pub fn seal(&self, purpose: &str, row: &[u8; 16], plain: &[u8]) -> Result<Vec<u8>> {
-        let (id, cipher) = self.newest();
+        let (id, cipher) = self.0.current();
         let nonce: [u8; NONCE] = random();
         let payload = Payload { msg: plain, aad: &bound_to(purpose, row) };
         let sealed = cipher
@@ -50,13 +50,17 @@ impl SealRing {
         Ok([&[VERSION][..], &id.0, &nonce, &sealed].concat())
     }
 
-    /// Opens what [`SealRing::seal`] gave for the same purpose and row.
+    /// Opens what [`SealRing::seal`] gave for the same purpose and row; `Unavailable` where this server lacks the key.
     pub fn open(&self, purpose: &str, row: &[u8; 16], sealed: &[u8]) -> Result<Vec<u8>> {
         let broken = || Error::Internal(format!("a seal of {purpose} does not open"));
         let (head, body) = sealed.split_at_checked(HEAD).ok_or_else(broken)?;
         let (id, nonce) = head[1..].split_at_checked(4).ok_or_else(broken)?;
         let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| broken())?;
-        let (_, cipher) = self.0.iter().find(|(known, _)| known.0 == id && head[0] == VERSION).ok_or_else(broken)?;
+        let id = KeyId(id.try_into().map_err(|_| broken())?);
+        if head[0] != VERSION {
+            return Err(broken());
+        }
+        let cipher = self.0.get(id).ok_or_else(|| Error::Unavailable(format!("the identity key {id} is not here")))?;
         let payload = Payload { msg: body, aad: &bound_to(purpose, row) };
         cipher.decrypt(&XNonce::from(nonce), payload).map_err(|_| broken())
     }
@@ -69,12 +73,21 @@ fn bound_to(purpose: &str, row: &[u8; 16]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kit::keys::Purpose;
 
     const NAME: &[u8] = b"Lucienne Exemple";
 
+    /// Keys of so many bytes alike, made a minute apart and in use at once.
+    fn ring(keys: &[u8]) -> SealRing {
+        let at = |minute| Instant::from_microsecond(1_782_900_000_000_000).plus_minutes(minute);
+        let file = |(minute, key): (i64, &u8)| KeyFile::new(Purpose::Identity, [*key; 32], at(minute));
+        let files: Vec<KeyFile> = (0..).zip(keys).map(file).collect();
+        SealRing::new(&files.iter().collect::<Vec<_>>(), at(60), 0)
+    }
+
     #[test]
     fn what_is_sealed_opens_for_its_own_row_and_purpose_only() {
-        let ring = SealRing::new([[1; 32]]);
+        let ring = ring(&[1]);
         let sealed = ring.seal("identity", &[7; 16], NAME).unwrap();
         assert_eq!(ring.open("identity", &[7; 16], &sealed).as_deref(), Ok(NAME));
         assert!(!sealed.windows(8).any(|part| NAME.windows(8).any(|name| name == part)));
@@ -91,11 +104,13 @@ mod tests {
 
     #[test]
     fn an_older_key_still_opens_and_a_lost_one_does_not() {
-        let (old, both) = (SealRing::new([[1; 32]]), SealRing::new([[1; 32], [2; 32]]));
+        let (old, both) = (ring(&[1]), ring(&[1, 2]));
         let sealed = old.seal("identity", &[7; 16], NAME).unwrap();
         assert!(both.open("identity", &[7; 16], &sealed).is_ok());
         assert_ne!(old.current(), both.current());
+        assert_eq!((old.older(), both.older()), (Vec::new(), vec![old.current()]));
         let newer = both.seal("identity", &[7; 16], NAME).unwrap();
-        assert!(old.open("identity", &[7; 16], &newer).is_err());
+        let missing = old.open("identity", &[7; 16], &newer);
+        assert!(matches!(missing, Err(Error::Unavailable(_))), "a key that is missing is not a broken seal");
     }
 }

@@ -53,7 +53,9 @@ pub async fn get_reconciliation(
         .run(move |state| {
             // read before the wait: a month that is over now has all its writers behind it then
             let now = state.db.now();
-            state.db.read_settled(|conn| super::report(conn, now, &state.keys.secret, &permit.actor, agreement, month))
+            state.db.read_settled(|conn| {
+                super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month)
+            })
         })
         .await?;
     Ok(match format {

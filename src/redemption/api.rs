@@ -130,7 +130,7 @@ pub async fn check_voucher(
     let check = state
         .run(move |state| {
             let now = state.db.now();
-            match Presented::read(voucher.as_str(), &state.keys) {
+            match Presented::read(voucher.as_str(), &state.keys.now()) {
                 Ok(presented) => state.db.read(|conn| super::check(conn, now, &permit.actor, &presented, stall_id)),
                 // the stall must still be one's own: a stranger is not told what a card is
                 Err(refusal) => state.db.read(|conn| {
@@ -158,7 +158,7 @@ pub async fn redeem(
     body.value.check()?;
     let RedemptionRequest { voucher, stall_id, basket, lines, partial, another_purchase } = body.value;
     let new = NewRedemption {
-        voucher: Presented::read(voucher.as_str(), &state.keys)?,
+        voucher: Presented::read(voucher.as_str(), &state.keys.now())?,
         stall: stall_id,
         basket: Basket { total: basket, partial, another_purchase },
         lines: lines.iter().map(|line| (line.category, line.amount)).collect(),

@@ -44,12 +44,13 @@ struct VoucherAnswer {
 }
 
 fn answer(state: &State, voucher: &Voucher) -> VoucherAnswer {
+    let keys = state.keys.now();
     VoucherAnswer {
         id: voucher.id,
         enrolment_id: voucher.enrolment_id,
         state: voucher.state,
-        code: voucher.code(&state.keys.secret).to_string(),
-        token: voucher.token(&state.keys, state.host()),
+        code: voucher.code(&keys.secret).to_string(),
+        token: voucher.token(&keys, state.host()),
         valid_from: voucher.valid_from,
         valid_to: voucher.valid_to,
         created_at: voucher.created_at,
@@ -87,7 +88,7 @@ async fn once(
     body: Digest32,
     make: impl Fn(&mut Conn, Instant, &Actor, &Secret) -> Result<Voucher> + Send + 'static,
 ) -> Answer {
-    let (keys, actor) = (state.keys.clone(), permit.actor);
+    let (keys, actor) = (state.keys.now(), permit.actor);
     let (voucher, replay) = state
         .write(move |conn, now| {
             let make = |conn: &mut Conn, now| make(conn, now, &actor, &keys.secret).map(|voucher| voucher.id);
@@ -123,7 +124,7 @@ pub async fn get_voucher_qr(
 ) -> Answer {
     let format = negotiate::accepted(&request, &["image/svg+xml", "image/png"])?;
     let voucher = state.read(move |conn| super::own(conn, &permit.actor, id.0)).await?;
-    let token = voucher.token(&state.keys, state.host());
+    let token = voucher.token(&state.keys.now(), state.host());
     let image = if format == "image/png" { qr::png(&token)? } else { qr::svg(&token)?.into_bytes() };
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, format)).body(image))
 }

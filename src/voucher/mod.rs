@@ -169,7 +169,7 @@ impl Voucher {
         Code::of(secret, self.id, self.code_try)
     }
 
-    /// The text of its QR, an address at `host`. The same voucher always gives the same text under the same key.
+    /// The text of its QR, an address at `host`, signed with the key of the day it was made: always the same text.
     pub fn token(&self, keys: &Keys, host: &str) -> String {
         let token = Token {
             voucher: self.id,
@@ -178,6 +178,6 @@ impl Voucher {
             // no programme lets a stall accept without the server yet: a reader must take 0 as never
             offline_ceiling: crate::kit::money::Cents::ZERO,
         };
-        token.encode(&keys.voucher, host)
+        token.sign(keys.voucher.at(self.created_at), host)
     }
 }

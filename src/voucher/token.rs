@@ -14,6 +14,7 @@
 //! Every character is of the QR's alphanumeric mode. Nothing in it tells of the household.
 
 use data_encoding::BASE32_NOPAD;
+use ed25519_dalek::{Signer, SigningKey};
 use uuid::Uuid;
 
 use crate::kit::id::VoucherId;
@@ -41,17 +42,21 @@ pub struct Token {
 pub struct BadToken;
 
 impl Token {
-    /// Signs with the ring's current key. The same token under the same key gives the same text.
+    /// Signs with the ring's current key.
     pub fn encode(&self, keys: &KeyRing, origin_host: &str) -> String {
+        self.sign(keys.current(), origin_host)
+    }
+
+    /// The same token under the same key gives the same text.
+    pub fn sign(&self, (id, key): (KeyId, &SigningKey), origin_host: &str) -> String {
         let mut bytes = Vec::with_capacity(LENGTH);
         bytes.push(VERSION);
-        bytes.extend(keys.current().0.0);
+        bytes.extend(id.0);
         bytes.extend(self.voucher.as_bytes());
         bytes.extend(in_u16(self.valid_from.since_2000().into()));
         bytes.extend(in_u16(self.valid_to.since_2000().into()));
         bytes.extend(in_u16(self.offline_ceiling.0 / 100));
-        let (_, signature) = keys.sign(&message(&bytes));
-        bytes.extend(signature);
+        bytes.extend(key.sign(&message(&bytes)).to_bytes());
         format!("HTTPS://{}/V/{}", origin_host.to_ascii_uppercase(), BASE32_NOPAD.encode(&bytes))
     }
 
@@ -171,8 +176,9 @@ pub(crate) mod tests {
     fn a_signature_made_for_another_purpose_or_version_is_refused() {
         let url = token().encode(&KEYS.voucher, HOST);
         let bytes = BASE32_NOPAD.decode(code_of(&url).as_bytes()).unwrap();
-        let signed =
-            |start: &[u8], message: &[u8]| BASE32_NOPAD.encode(&[start, &KEYS.voucher.sign(message).1].concat());
+        let signed = |start: &[u8], message: &[u8]| {
+            BASE32_NOPAD.encode(&[start, &KEYS.voucher.current().1.sign(message).to_bytes()[..]].concat())
+        };
         let start = &bytes[..SIGNED];
         assert!(Token::decode(&signed(start, &message(start)), &KEYS.voucher).is_ok());
         assert_eq!(Token::decode(&signed(start, start), &KEYS.voucher), Err(BadToken));

@@ -14,7 +14,7 @@ use primeur::db::{Db, Settings};
 use primeur::http::State;
 use primeur::http::address::Proxies;
 use primeur::http::guard::Limits;
-use primeur::kit::keys::Keys;
+use primeur::kit::keys::{KeyStore, Keys};
 use primeur::kit::time::{Instant, ManualClock, SystemClock};
 use primeur::{access, app, schedule, verify};
 
@@ -31,6 +31,9 @@ pub struct World {
 
 /// The password of everybody in the tests.
 pub const PASSWORD: &str = "des pommes et des poires";
+
+/// Minutes until a new key signs.
+pub const OVERLAP: i64 = 60;
 
 /// 1 July 2026, ten in the morning in Paris: a market day.
 pub const START: &str = "2026-07-01T08:00:00Z";
@@ -53,10 +56,11 @@ impl World {
         let db = Db::open(&settings, Arc::new(clock.clone())).unwrap();
         db.migrate().unwrap();
         let keys = Keys::create(&directory.join("keys"), db.now()).unwrap();
-        db.write(|conn, now| access::register_keys(conn, now, &keys)).unwrap();
+        db.write(|conn, now| access::keys::register_keys(conn, now, &keys)).unwrap();
+        let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let access = Arc::new(lasting_access());
         let origin = "https://cheque.primeur.example".to_owned();
-        let state = State { db, keys: Arc::new(keys), access, proxies: loopback(), origin };
+        let state = State { db, keys, access, proxies: loopback(), origin };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = Some(serve(state.clone(), no_limits(), listener));
@@ -69,7 +73,7 @@ impl World {
         let settings = Settings { url: database_url.clone(), connections: 4 };
         let db = Db::open(&settings, Arc::new(SystemClock)).unwrap();
         let clock = ManualClock::at(db.now());
-        let keys = Arc::new(Keys::open(&directory.join("keys")).unwrap());
+        let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let state =
             State { db, keys, access: Arc::new(lasting_access()), proxies: loopback(), origin: address.clone() };
         let (directory, database_url) = (directory.clone(), database_url.clone());

@@ -1,0 +1,100 @@
+//! The keys that this deployment counts on: the database knows their ids, never the keys.
+
+mod store;
+
+use crate::audit::{self, Action, Who};
+use crate::db::Conn;
+use crate::kit::error::{Error, Result};
+use crate::kit::id::PersonId;
+use crate::kit::keys::{KeyId, Keys, Purpose};
+use crate::kit::seal::Sealed;
+use crate::kit::time::Instant;
+
+pub use store::KnownKey;
+
+/// What second factors are sealed for.
+pub const SECOND_FACTOR: &str = "totp";
+
+/// Every key that this database has been used with, in order of purpose and making.
+pub fn known_keys(conn: &mut Conn) -> Result<Vec<KnownKey>> {
+    store::known(conn)
+}
+
+/// The purposes that this database has been used with a key for: theirs are to be found, not made.
+pub fn purposes_in_use(conn: &mut Conn) -> Result<Vec<Purpose>> {
+    Ok(store::known(conn)?.into_iter().filter(|key| key.retired_at.is_none()).map(|key| key.purpose).collect())
+}
+
+/// Remembers this deployment's keys before anything is signed with them, and refuses to go on without one that it
+/// counts on.
+pub fn register_keys(conn: &mut Conn, now: Instant, keys: &Keys) -> Result<()> {
+    let known = store::known(conn)?;
+    if let Some(lost) = missing(&known, keys) {
+        return Err(Error::Internal(lost));
+    }
+    for (purpose, id, made) in unknown(&known, keys) {
+        let key = KnownKey { key_id: id.to_string(), purpose, created_at: made, retired_at: None };
+        // those of a new deployment are nobody's news
+        if store::insert(conn, &key)? && !known.is_empty() {
+            audit::record(conn, now, Who::SERVICE, Action::KeyAdded, id, Some(purpose.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`register_keys`] would do anything, or refuse.
+pub fn are_registered(conn: &mut Conn, keys: &Keys) -> Result<bool> {
+    let known = store::known(conn)?;
+    Ok(missing(&known, keys).is_none() && unknown(&known, keys).next().is_none())
+}
+
+/// What to say where a key that the database counts on is not among these.
+fn missing(known: &[KnownKey], keys: &Keys) -> Option<String> {
+    let held = |key: &&KnownKey| keys.made().iter().any(|(purpose, id, _)| key.is(*purpose, *id));
+    let lost = known.iter().filter(|key| key.retired_at.is_none()).find(|key| !held(key))?;
+    Some(format!(
+        "the {} key {} that this database has used is missing from the key directory: restore it, or copy it from \
+         another server",
+        lost.purpose, lost.key_id
+    ))
+}
+
+fn unknown<'k>(known: &'k [KnownKey], keys: &'k Keys) -> impl Iterator<Item = (Purpose, KeyId, Instant)> + 'k {
+    keys.made().iter().copied().filter(|(purpose, id, _)| !known.iter().any(|key| key.is(*purpose, *id)))
+}
+
+/// From now on a start does not ask for the key, and the database refuses what is sealed under it. Where it is retired
+/// already nothing happens.
+pub fn retire_key(conn: &mut Conn, now: Instant, key: &KnownKey, detail: &str) -> Result<()> {
+    if store::retire(conn, &key.key_id, now)? == 0 {
+        return Ok(());
+    }
+    audit::record(conn, now, Who::SERVICE, Action::KeyRetired, &key.key_id, Some(format!("{}{detail}", key.purpose)))
+}
+
+/// Second factors under some keys, in order of person, after one.
+pub fn second_factors_under(
+    conn: &mut Conn,
+    keys: &[KeyId],
+    after: Option<[u8; 16]>,
+    limit: i64,
+) -> Result<Vec<Sealed>> {
+    let heads = keys.iter().map(|key| key.0.to_vec()).collect();
+    let rows = store::second_factors_under(conn, heads, after.map(person), limit)?;
+    Ok(rows.into_iter().map(|(id, bytes)| Sealed { row: *id.as_bytes(), bytes: bytes.unwrap_or_default() }).collect())
+}
+
+/// Puts a seal in the place of another, if that still stands there; returns how many it has replaced.
+pub fn reseal_second_factor(conn: &mut Conn, old: &Sealed, _: KeyId, new: &[u8]) -> Result<usize> {
+    store::replace_second_factor(conn, person(old.row), &old.bytes, new)
+}
+
+fn person(row: [u8; 16]) -> PersonId {
+    PersonId::from_uuid(uuid::Uuid::from_bytes(row))
+}
+
+impl KnownKey {
+    pub fn is(&self, purpose: Purpose, id: KeyId) -> bool {
+        self.purpose == purpose && self.key_id == id.to_string()
+    }
+}

@@ -1,0 +1,64 @@
+//! The SQL of keys, and of second factors under seal.
+
+use diesel::prelude::*;
+
+use crate::db::schema::{people, signing_keys};
+use crate::db::{Conn, Upsert, key_of_seal};
+use crate::kit::error::Result;
+use crate::kit::id::PersonId;
+use crate::kit::keys::Purpose;
+use crate::kit::time::Instant;
+
+/// A key that this database has been used with.
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = signing_keys, treat_none_as_default_value = false)]
+pub struct KnownKey {
+    pub key_id: String,
+    pub purpose: Purpose,
+    /// When the key was made, or first seen.
+    pub created_at: Instant,
+    pub retired_at: Option<Instant>,
+}
+
+pub fn known(conn: &mut Conn) -> Result<Vec<KnownKey>> {
+    let query = signing_keys::table.select(KnownKey::as_select());
+    Ok(query.order((signing_keys::purpose, signing_keys::created_at, signing_keys::key_id)).load(conn)?)
+}
+
+/// Whether it was not known.
+pub fn insert(conn: &mut Conn, key: &KnownKey) -> Result<bool> {
+    let row = (
+        signing_keys::key_id.eq(&key.key_id),
+        signing_keys::purpose.eq(key.purpose),
+        signing_keys::created_at.eq(key.created_at),
+    );
+    Ok(Upsert(diesel::insert_into(signing_keys::table).values(row).on_conflict_do_nothing()).execute(conn)? > 0)
+}
+
+pub fn retire(conn: &mut Conn, id: &str, now: Instant) -> Result<usize> {
+    let used = signing_keys::table.find(id).filter(signing_keys::retired_at.is_null());
+    Ok(diesel::update(used).set(signing_keys::retired_at.eq(now)).execute(conn)?)
+}
+
+pub fn second_factors_under(
+    conn: &mut Conn,
+    keys: Vec<Vec<u8>>,
+    after: Option<PersonId>,
+    limit: i64,
+) -> Result<Vec<(PersonId, Option<Vec<u8>>)>> {
+    let mut query = people::table
+        .filter(key_of_seal(people::totp_sealed).eq_any(keys))
+        .select((people::id, people::totp_sealed))
+        .order(people::id)
+        .limit(limit)
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(people::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}
+
+pub fn replace_second_factor(conn: &mut Conn, id: PersonId, old: &[u8], new: &[u8]) -> Result<usize> {
+    let unchanged = people::table.find(id).filter(people::totp_sealed.eq(old));
+    Ok(diesel::update(unchanged).set(people::totp_sealed.eq(new)).execute(conn)?)
+}

@@ -1,0 +1,206 @@
+//! The deployment's secrets: Ed25519 keys that sign logins and vouchers, keys that seal identities, and one shared
+//! secret. Of the first three there may be several: all verify or open, one signs or seals.
+
+pub mod files;
+mod held;
+mod ring;
+
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use ed25519_dalek::SigningKey;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use self::files::KeyFile;
+use super::seal::SealRing;
+use super::time::Instant;
+
+pub use held::KeyStore;
+pub(super) use ring::Ring;
+pub use ring::{KeyRing, signer};
+
+pub type Digest32 = [u8; 32];
+
+pub fn sha256(bytes: &[u8]) -> Digest32 {
+    Sha256::digest(bytes).into()
+}
+
+/// `N` bytes that nobody can guess.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // without randomness of the system nothing here is safe: stopping is right
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    bytes
+}
+
+crate::text_enum! {
+    /// What a key is for.
+    pub enum Purpose {
+        /// Signs access tokens.
+        Login = "login",
+        /// Signs the QR of cards.
+        Voucher = "voucher",
+        /// Seals who people are.
+        Identity = "identity",
+        /// Typed codes, pseudonyms, fingerprints; the only one that is never rotated.
+        Secret = "secret",
+    }
+}
+
+/// Four bytes of a digest of the key: enough to choose among a deployment's few, and no help to the key itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId(pub [u8; 4]);
+
+impl KeyId {
+    fn new(purpose: Purpose, key: &Digest32) -> Self {
+        let [a, b, c, d, ..] = match purpose {
+            Purpose::Login | Purpose::Voucher => sha256(SigningKey::from_bytes(key).verifying_key().as_bytes()),
+            // apart from every digest that is made with the key for something
+            Purpose::Identity => sha256(&[b"primeur seal", &key[..]].concat()),
+            Purpose::Secret => Secret(*key).digest("id", b""),
+        };
+        KeyId([a, b, c, d])
+    }
+}
+
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// A secret for keyed digests: typed codes, monthly pseudonyms.
+pub struct Secret(Digest32);
+
+impl Secret {
+    pub const fn new(bytes: Digest32) -> Self {
+        Secret(bytes)
+    }
+
+    /// A secret of its own for one purpose and whom it is for.
+    pub fn derive(&self, purpose: &str, message: &[u8]) -> Self {
+        Secret(self.digest(purpose, message))
+    }
+
+    /// HMAC-SHA-256 under this secret, for one purpose.
+    pub fn digest(&self, purpose: &str, message: &[u8]) -> Digest32 {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(purpose.as_bytes());
+        mac.update(&[0]);
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// All keys of a deployment, as its directory held them at one moment.
+pub struct Keys {
+    pub login: KeyRing,
+    pub voucher: KeyRing,
+    /// Seals who people are, and what only they should have.
+    pub identity: SealRing,
+    pub secret: Secret,
+    made: Vec<(Purpose, KeyId, Instant)>,
+}
+
+impl Keys {
+    /// Makes whatever key a directory lacks, and reads them all: for a database that has not been used with any.
+    pub fn create(dir: &Path, now: Instant) -> Result<Self, String> {
+        files::make_missing(dir, Purpose::ALL, now)?;
+        Self::open(dir, now, 0)
+    }
+
+    /// Reads the keys of a directory. A new one signs and seals so many minutes after it was made, so that every server
+    /// has it by then; which one does so now is reckoned here.
+    pub fn open(dir: &Path, now: Instant, overlap_minutes: i64) -> Result<Self, String> {
+        let files = files::list(dir)?;
+        let of = |purpose: Purpose| {
+            let files: Vec<&KeyFile> = files.iter().filter(|file| file.purpose == purpose).collect();
+            if files.is_empty() {
+                let shown = dir.display();
+                return Err(format!("no {purpose}-*.key in {shown}: restore it from your backup"));
+            }
+            Ok(files)
+        };
+        Ok(Keys {
+            login: KeyRing::new(&of(Purpose::Login)?, now, overlap_minutes),
+            voucher: KeyRing::new(&of(Purpose::Voucher)?, now, overlap_minutes),
+            identity: SealRing::new(&of(Purpose::Identity)?, now, overlap_minutes),
+            secret: Secret(*of(Purpose::Secret)?[0].bytes()),
+            made: files.iter().map(|file| (file.purpose, file.id, file.made)).collect(),
+        })
+    }
+
+    /// Purpose and id of every key, and when it was made.
+    pub fn made(&self) -> &[(Purpose, KeyId, Instant)] {
+        &self.made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use ed25519_dalek::Signer;
+
+    use super::*;
+
+    fn sign(keys: &Keys) -> (KeyId, [u8; 64]) {
+        let (id, key) = keys.voucher.current();
+        (id, key.sign(b"message").to_bytes())
+    }
+
+    #[test]
+    fn keys_are_made_once_unreadable_to_others_and_read_back() {
+        let dir = std::env::temp_dir().join(format!("primeur-keys-{}", HEXLOWER.encode(&random::<8>())));
+        let now = Instant::from_microsecond(1_782_900_000_000_000);
+        assert!(Keys::open(&dir, now, 0).is_err(), "none are made by reading");
+        let first = Keys::create(&dir, now).unwrap();
+        let again = Keys::create(&dir, now.plus_seconds(1)).unwrap();
+        assert_eq!(first.made(), again.made());
+        assert_eq!(first.made().len(), 4);
+        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+
+        let (id, signature) = sign(&first);
+        assert!(again.voucher.verify(id, b"message", &signature));
+        assert!(!again.voucher.verify(id, b"massage", &signature));
+        assert!(!again.login.verify(id, b"message", &signature));
+
+        let exposed = files::list(&dir).unwrap().remove(0).path;
+        fs::set_permissions(&exposed, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Keys::open(&dir, now, 0).err().unwrap().contains("chmod 600"));
+        fs::remove_file(&exposed).unwrap();
+        assert!(Keys::open(&dir, now, 0).err().unwrap().contains("restore"), "a lost key is not made anew by reading");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_new_key_signs_when_the_overlap_is_over_and_the_old_one_still_verifies() {
+        let dir = std::env::temp_dir().join(format!("primeur-keys-{}", HEXLOWER.encode(&random::<8>())));
+        let now = Instant::from_microsecond(1_782_900_000_000_000);
+        let alone = Keys::create(&dir, now).unwrap();
+        // the only key signs at once, before its own overlap and even before its making
+        assert_eq!(alone.voucher.at(now.plus_minutes(-1)).0, alone.voucher.current().0);
+        let rotated = now.plus_minutes(600);
+        for purpose in [Purpose::Login, Purpose::Voucher, Purpose::Identity] {
+            files::make(&dir, purpose, rotated).unwrap();
+            assert!(files::make(&dir, purpose, rotated).is_err(), "a key was written over another");
+        }
+        let open = |minutes| Keys::open(&dir, rotated.plus_minutes(minutes), 60).unwrap();
+        let (before, after) = (open(59), open(60));
+        assert_eq!(before.voucher.current().0, alone.voucher.current().0);
+        assert_eq!(before.identity.current(), alone.identity.current());
+        assert_ne!(after.voucher.current().0, alone.voucher.current().0);
+        assert_ne!(after.login.current().0, alone.login.current().0);
+        assert_ne!(after.identity.current(), alone.identity.current());
+        assert_eq!(after.voucher.at(rotated).0, alone.voucher.current().0, "signed anew as it was signed then");
+
+        let (id, signature) = sign(&after);
+        assert!(before.voucher.verify(id, b"message", &signature), "who has the file verifies before it signs");
+        assert!(!alone.voucher.verify(id, b"message", &signature));
+        let (id, signature) = sign(&alone);
+        assert!(after.voucher.verify(id, b"message", &signature));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
