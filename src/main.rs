@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use primeur::config::{Config, LogFormat};
-use primeur::db::Db;
+use primeur::db::{Db, Schema, newer};
 use primeur::keyring::commands as keyring;
 use primeur::kit::keys::Purpose;
 use primeur::kit::text::{Email, Line};
@@ -163,8 +163,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
 /// Opens a database that has the schema of this version, and leaves it as it is.
 fn open_current(config: &Config) -> Result<Db, String> {
     let db = service::open_database(config, Arc::new(SystemClock))?;
-    if db.is_behind().map_err(|e| e.to_string())? {
-        return Err("this database has not the schema of this version: run `primeur migrate` first".to_owned());
+    match db.schema().map_err(|e| e.to_string())? {
+        Schema::Current => {}
+        Schema::Behind => {
+            return Err("this database has not the schema of this version: run `primeur migrate` first".to_owned());
+        }
+        Schema::Newer(version) => return Err(newer(&version)),
     }
     Ok(db)
 }

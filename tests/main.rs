@@ -12,6 +12,7 @@ mod history;
 mod input;
 mod limits;
 mod lists;
+mod migrations;
 mod producer;
 mod programme;
 mod reconciliation;

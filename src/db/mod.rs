@@ -2,10 +2,12 @@
 
 mod backend;
 mod error;
+mod migrate;
 mod pool;
 mod query;
 pub mod schema;
 
 pub use backend::Conn;
+pub use migrate::{Schema, newer};
 pub use pool::{Db, Queue, Settings, wait_in};
 pub use query::{Locked, Page, SumCents, Upsert, key_of_seal};

@@ -8,14 +8,10 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{self, ManageConnection, R2D2Connection};
 use diesel::sqlite::SqliteConnection;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::backend::Conn;
 use crate::kit::error::{Error, Result};
 use crate::kit::time::{Clock, Instant};
-
-const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// Writers hold this advisory lock shared; a report on a past month takes it alone for a moment, and so waits for them.
 const WRITERS: i64 = 0x7072_696d_6575_7201;
@@ -36,7 +32,7 @@ pub struct Settings {
     pub connections: u32,
 }
 
-struct Manager {
+pub(super) struct Manager {
     url: String,
 }
 
@@ -92,26 +88,6 @@ impl Db {
             .map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))?;
         let writer = (!is_postgres(&settings.url)).then(|| Arc::new(Mutex::new(())));
         Ok(Db { pool, clock, writer })
-    }
-
-    /// Brings the schema up to this version of the program; returns how many steps that took.
-    pub fn migrate(&self) -> Result<usize> {
-        let _turn = self.turn();
-        let mut conn = self.connection()?;
-        let done = match &mut *conn {
-            Conn::Pg(conn) => conn.run_pending_migrations(POSTGRES).map(|steps| steps.len()),
-            Conn::Sqlite(conn) => conn.run_pending_migrations(SQLITE).map(|steps| steps.len()),
-        };
-        done.map_err(|e| Error::Internal(format!("cannot migrate the database: {e}")))
-    }
-
-    /// Whether there are migrations that this database has not seen.
-    pub fn is_behind(&self) -> Result<bool> {
-        let pending = match &mut *self.connection()? {
-            Conn::Pg(conn) => conn.has_pending_migration(POSTGRES),
-            Conn::Sqlite(conn) => conn.has_pending_migration(SQLITE),
-        };
-        pending.map_err(|e| Error::Internal(format!("cannot read the state of the schema: {e}")))
     }
 
     /// `sqlite` or `postgresql`.
@@ -215,11 +191,11 @@ impl Db {
         outcome
     }
 
-    fn turn(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
+    pub(super) fn turn(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
         self.writer.as_ref().map(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
+    pub(super) fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
         self.pool.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))
     }
 }

@@ -76,7 +76,13 @@ pub fn make_missing(dir: &Path, purposes: &[Purpose], now: Instant) -> Result<Ve
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|e| format!("cannot make the key directory {}: {e}", dir.display()))?;
     }
-    let held = if dir.exists() { list(dir)? } else { Vec::new() };
+    if purposes.is_empty() {
+        return Ok(Vec::new());
+    }
+    // servers that start at once make them once; the lock ends with the file
+    let turn = fs::File::open(dir).and_then(|turn| turn.lock().map(|()| turn));
+    let _turn = turn.map_err(|e| format!("cannot lock the key directory {}: {e}", dir.display()))?;
+    let held = list(dir)?;
     let missing = purposes.iter().filter(|purpose| !held.iter().any(|key| key.purpose == **purpose));
     missing.map(|purpose| make(dir, *purpose, now)).collect()
 }

@@ -1,0 +1,150 @@
+//! The schema goes forward only, whoever brings it up and however many at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Barrier};
+
+use data_encoding::HEXLOWER;
+use primeur::db::{Db, Schema, Settings};
+use primeur::kit::keys::sha256;
+use primeur::kit::time::SystemClock;
+
+use crate::support::sql::Sql;
+use crate::support::world::new_postgresql_database;
+use crate::support::{Process, World};
+
+/// The files of each migration of a database, by its version.
+fn migrations(database: &str) -> BTreeMap<String, Vec<String>> {
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+    names(&folder).into_iter().map(|version| (version.clone(), names(&folder.join(version)))).collect()
+}
+
+fn steps() -> usize {
+    migrations("sqlite").len()
+}
+
+#[test]
+fn both_databases_have_the_same_migrations_and_none_goes_back() {
+    let (sqlite, postgresql) = (migrations("sqlite"), migrations("postgres"));
+    assert!(sqlite.len() >= 2, "{sqlite:?}");
+    assert_eq!(sqlite, postgresql);
+    assert!(sqlite.values().all(|files| files == &["up.sql"]), "a way back would lose money's history: {sqlite:?}");
+}
+
+/// A database that has run a migration never runs it again: an edit would reach new databases only, and the two would
+/// differ for ever. A change is a further migration.
+#[test]
+fn a_migration_that_was_released_is_never_edited() {
+    for (file, digest) in [
+        ("sqlite/00000000000001_init", "cfaeac39f94c5b26574df0a8a4589bb138f71058278374125c43364e8bbbbac9"),
+        ("postgres/00000000000001_init", "ec3fb7977d121e9455e7359486749380f3a406dd8297b22c60427ad7886b585a"),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(file).join("up.sql");
+        assert_eq!(HEXLOWER.encode(&sha256(&std::fs::read(path).unwrap())), digest, "{file} was edited");
+    }
+}
+
+#[test]
+fn threads_that_migrate_at_once_run_each_migration_once_on_sqlite() {
+    let process = Process::on_sqlite();
+    threads_run_each_once(&process.database_url);
+}
+
+#[test]
+fn threads_that_migrate_at_once_run_each_migration_once_on_postgresql() {
+    threads_run_each_once(&new_postgresql_database());
+}
+
+fn threads_run_each_once(url: &str) {
+    const TOGETHER: usize = 6;
+    let gate = Arc::new(Barrier::new(TOGETHER));
+    let migrate = |_| {
+        let (gate, url) = (gate.clone(), url.to_owned());
+        std::thread::spawn(move || {
+            // a pool of its own each, as processes have
+            let db = Db::open(&Settings { url, connections: 1 }, Arc::new(SystemClock)).unwrap();
+            gate.wait();
+            let done = db.migrate().unwrap();
+            assert_eq!(db.schema(), Ok(Schema::Current));
+            done
+        })
+    };
+    let threads: Vec<_> = (0..TOGETHER).map(migrate).collect();
+    let done: Vec<usize> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(done.iter().sum::<usize>(), steps(), "{done:?}");
+}
+
+#[test]
+fn processes_that_start_at_once_on_an_empty_database_all_succeed_on_sqlite() {
+    processes_all_succeed(Process::on_sqlite);
+}
+
+#[test]
+fn processes_that_start_at_once_on_an_empty_database_all_succeed_on_postgresql() {
+    processes_all_succeed(Process::on_postgresql);
+}
+
+fn processes_all_succeed(deployment: fn() -> Process) {
+    let process = deployment();
+    let start = |_| {
+        let mut command = process.command(&["migrate"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<_> = (0..4).map(start).collect();
+    let outputs: Vec<Output> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let mut done: Vec<String> = Vec::new();
+    for output in outputs {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        done.push(String::from_utf8(output.stdout).unwrap());
+    }
+    done.sort();
+    let [rest @ .., last] = done.as_slice() else { panic!("nobody ran") };
+    assert_eq!(last, &format!("{} migrations run\n", steps()));
+    assert!(rest.iter().all(|said| said == "0 migrations run\n"), "{done:?}");
+
+    // servers too, which share their keys
+    let mut first = deployment();
+    let other = deployment();
+    let (directory, database_url) = (first.directory.clone(), first.database_url.clone());
+    let mut second = Process { directory, database_url, address: other.address.clone(), child: None };
+    std::thread::scope(|scope| {
+        scope.spawn(|| first.serve());
+        scope.spawn(|| second.serve());
+    });
+    let keys = std::fs::read_dir(first.directory.join("keys")).unwrap().count();
+    assert_eq!(keys, 4, "keys were made twice");
+}
+
+#[test]
+fn a_database_of_a_newer_program_is_refused_by_every_command_on_sqlite() {
+    newer_is_refused(Process::on_sqlite());
+}
+
+#[test]
+fn a_database_of_a_newer_program_is_refused_by_every_command_on_postgresql() {
+    newer_is_refused(Process::on_postgresql());
+}
+
+fn newer_is_refused(mut process: Process) {
+    process.serve();
+    process.kill();
+    let world = World::served_by(&process);
+    let mut sql = Sql::of(&world);
+    sql.run("INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')").unwrap();
+    let before = (sql.counts(), sql.number("SELECT count(*) FROM __diesel_schema_migrations"));
+    assert_eq!(world.state.db.schema(), Ok(Schema::Newer("20991231000000".to_owned())));
+    for command in ["serve", "migrate", "issue", "verify"] {
+        let output = process.command(&[command]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("newer version of primeur, to 20991231000000"), "{command}: {said}");
+    }
+    assert_eq!((sql.counts(), sql.number("SELECT count(*) FROM __diesel_schema_migrations")), before);
+}
