@@ -150,6 +150,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
         Command::Admin { command: Admin::Create { email, name, organisation } } => {
             let db = service::open_migrated(&config, Arc::new(SystemClock))?;
             let password = read_password()?;
+            password.suits(&email).map_err(|e| format!("password: {e}"))?;
             let hash = access::password::hash(&config.access(), &password).map_err(|e| e.to_string())?;
             let create =
                 |conn: &mut _, now| access::create_first_administrator(conn, now, &organisation, &email, &name, &hash);

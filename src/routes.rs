@@ -39,7 +39,13 @@ routes! {
     "/api/v1/access/logout" => POST access::log_out;
     "/api/v1/access/me" => GET access::me;
     "/api/v1/access/accept-invitation" => POST access::accept_invitation;
+    "/api/v1/access/password" => POST access::change_password;
+    "/api/v1/access/sessions/revoke-others" => POST access::revoke_other_sessions;
     "/api/v1/people" => POST access::create_person, GET access::list_people;
+    "/api/v1/people/{id}/invite" => POST access::invite_person;
+    "/api/v1/people/{id}/disable" => POST access::disable_person;
+    "/api/v1/people/{id}/enable" => POST access::enable_person;
+    "/api/v1/people/{id}/sessions/revoke" => POST access::revoke_sessions;
     "/api/v1/organisations" => POST access::create_organisation, GET access::list_organisations;
     "/api/v1/organisations/{id}" => GET access::get_organisation;
 

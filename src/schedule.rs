@@ -4,7 +4,7 @@ use crate::db::{Conn, Db};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::EnrolmentId;
 use crate::kit::time::Instant;
-use crate::{allowance, enrolment, programme};
+use crate::{access, allowance, enrolment, programme};
 
 /// Enrolments handled in one transaction: short enough that a till never waits long for it.
 const BATCH: i64 = 50;
@@ -36,6 +36,7 @@ pub fn run(db: &Db) -> Result<Done> {
             Err(error) => tracing::error!(%programme, %error, "a waiting list could not move up"),
         }
     }
+    while db.write(access::clear_away)? > 0 {}
     Ok(done)
 }
 

@@ -394,7 +394,6 @@ fn a_name_with_hidden_characters_is_refused(world: World) {
     }
     // where a text need not be a name, what PostgreSQL cannot keep is refused all the same
     let texts = [
-        ("login", "password"),
         ("login", "email"),
         ("refresh_session", "refresh_token"),
         ("accept_invitation", "invitation"),

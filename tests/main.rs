@@ -4,6 +4,7 @@ mod support;
 
 mod access;
 mod allowance;
+mod attempts;
 mod concurrency;
 mod crash;
 mod downloads;
@@ -20,6 +21,7 @@ mod redemption;
 mod roles;
 mod schema;
 mod service;
+mod sessions;
 mod tidy;
 mod tour;
 mod verify;

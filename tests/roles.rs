@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use primeur::kit::id::{
-    AgreementId, EnrolmentId, HouseholdId, OrganisationId, ProgrammeId, RedemptionId, StallId, VoucherId,
+    AgreementId, EnrolmentId, HouseholdId, OrganisationId, PersonId, ProgrammeId, RedemptionId, StallId, VoucherId,
 };
 use primeur::routes::ROUTES;
 use serde_json::{Value, json};
@@ -69,6 +69,7 @@ fn nowhere(world: &World, path: &str) -> String {
     let now = world.now();
     filled(path, |name| match name {
         "organisations" | "organisation_id" | "producers" | "producer_id" => OrganisationId::new(now).to_string(),
+        "people" => PersonId::new(now).to_string(),
         "programmes" => ProgrammeId::new(now).to_string(),
         "agreements" => AgreementId::new(now).to_string(),
         "stalls" => StallId::new(now).to_string(),
@@ -147,6 +148,7 @@ struct Neighbours {
 type People = BTreeMap<&'static str, Client>;
 
 struct Belongings {
+    person: String,
     structure: String,
     funder: String,
     producer: String,
@@ -174,7 +176,9 @@ impl Belongings {
         ]);
         let agreement =
             town.manager.get(&format!("/api/v1/agreements/{}", town.agreements[0])).expect(200)["funder"]["id"].clone();
+        let person = town.worker.get("/api/v1/access/me").expect(200)["id"].as_str().unwrap().to_owned();
         let belongings = Belongings {
+            person,
             structure: town.structure.clone(),
             funder: agreement.as_str().unwrap().to_owned(),
             producer: till.producer.clone(),
@@ -191,6 +195,7 @@ impl Belongings {
     fn id(&self, name: &str) -> String {
         match name {
             "organisations" | "organisation_id" => &self.structure,
+            "people" => &self.person,
             "producers" | "producer_id" => &self.producer,
             "programmes" => &self.programme,
             "agreements" => &self.agreement,

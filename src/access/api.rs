@@ -4,11 +4,16 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 
 use super::password::Password;
-use super::{NewOrganisation, NewPerson, Organisation, OrganisationKind, OrganisationSummary, Person, Role, Tokens};
+use super::{
+    Invitation, NewOrganisation, NewPerson, Organisation, OrganisationKind, OrganisationSummary, Person, PersonState,
+    Role, Tokens,
+};
+use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, PathId, Query};
 use crate::http::permission::{AnyRole, MayCreatePeople, MayManageOrganisations, MayReadPeople};
-use crate::http::problem::Answer;
+use crate::http::problem::{Answer, Problem};
 use crate::http::{State, created, no_content, ok};
+use crate::kit::error::{Code, Error};
 use crate::kit::id::{OrganisationId, PersonId, kind};
 use crate::kit::text::{Email, Line};
 use crate::kit::time::Instant;
@@ -21,13 +26,15 @@ struct PersonBody {
     name: String,
     role: Role,
     lead: bool,
+    state: PersonState,
+    disabled_at: Option<Instant>,
 }
 
 impl From<Person> for PersonBody {
     fn from(person: Person) -> Self {
-        let role = person.role();
-        let Person { id, organisation, email, name, lead } = person;
-        PersonBody { id, organisation, email, name, role, lead }
+        let (role, state) = (person.role(), person.state());
+        let Person { id, organisation, email, name, lead, disabled_at, .. } = person;
+        PersonBody { id, organisation, email, name, role, lead, state, disabled_at }
     }
 }
 
@@ -71,9 +78,10 @@ pub struct LogIn {
     password: String,
 }
 
-pub async fn log_in(state: web::Data<State>, body: Json<LogIn>) -> Answer {
+pub async fn log_in(state: web::Data<State>, address: ClientAddress, body: Json<LogIn>) -> Answer {
     let LogIn { email, password } = body.value;
-    let tokens = state.run(move |s| super::log_in(&s.db, &s.keys.now(), &s.access, &email, &password)).await?;
+    let from = super::address_digest(&state.keys.now(), &address.bytes());
+    let tokens = state.run(move |s| super::log_in(&s.db, &s.keys.now(), &s.access, &from, &email, &password)).await?;
     Ok(ok(&TokensBody::from(tokens)))
 }
 
@@ -88,11 +96,42 @@ pub async fn refresh(state: web::Data<State>, body: Json<Refresh>) -> Answer {
     let tokens = state
         .run(move |s| s.db.write(|conn, now| super::refresh(conn, now, &s.keys.now(), &s.access, &refresh_token)))
         .await?;
-    Ok(ok(&TokensBody::from(tokens)))
+    match tokens {
+        Some(tokens) => Ok(ok(&TokensBody::from(tokens))),
+        None => Err(Problem(Error::Refused(Code::InvalidRefreshToken))),
+    }
 }
 
 pub async fn log_out(state: web::Data<State>, caller: AnyRole) -> Answer {
     state.write(move |conn, now| super::log_out(conn, now, &caller.actor)).await?;
+    Ok(no_content())
+}
+
+pub async fn revoke_other_sessions(state: web::Data<State>, caller: AnyRole) -> Answer {
+    state.write(move |conn, now| super::revoke_other_sessions(conn, now, &caller.actor)).await?;
+    Ok(no_content())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    current_password: String,
+    new_password: Password,
+}
+
+pub async fn change_password(
+    state: web::Data<State>,
+    caller: AnyRole,
+    address: ClientAddress,
+    body: Json<ChangePassword>,
+) -> Answer {
+    let ChangePassword { current_password, new_password } = body.value;
+    let from = super::address_digest(&state.keys.now(), &address.bytes());
+    let change = move |s: &State| {
+        let passwords = (current_password.as_str(), &new_password);
+        super::change_password(&s.db, &s.keys.now(), &s.access, &from, &caller.actor, passwords)
+    };
+    state.run(change).await?;
     Ok(no_content())
 }
 
@@ -129,16 +168,64 @@ pub struct CreatePerson {
 struct InvitedBody {
     person: PersonBody,
     invitation: String,
+    /// A link to hand over; the secret stands behind the #, which no browser sends to a server.
+    invitation_url: String,
     invitation_expires_at: Instant,
+}
+
+impl InvitedBody {
+    fn new(state: &State, invitation: Invitation) -> Self {
+        let Invitation { person, secret, expires_at } = invitation;
+        let invitation_url = format!("{}/invitation#{secret}", state.origin);
+        InvitedBody { person: person.into(), invitation: secret, invitation_url, invitation_expires_at: expires_at }
+    }
 }
 
 pub async fn create_person(state: web::Data<State>, caller: MayCreatePeople, body: Json<CreatePerson>) -> Answer {
     let CreatePerson { organisation_id: organisation, email, name, lead } = body.value;
     let new = NewPerson { organisation, email, name, lead };
-    let (person, invitation, invitation_expires_at) = state
+    let invitation = state
         .run(move |s| s.db.write(|conn, now| super::create_person(conn, now, &s.access, &caller.actor, &new)))
         .await?;
-    Ok(created(&InvitedBody { person: person.into(), invitation, invitation_expires_at }))
+    Ok(created(&InvitedBody::new(&state, invitation)))
+}
+
+pub async fn invite_person(
+    state: web::Data<State>,
+    caller: MayCreatePeople,
+    PathId(id): PathId<kind::Person>,
+) -> Answer {
+    let invitation = state
+        .run(move |s| s.db.write(|conn, now| super::invite_again(conn, now, &s.access, &caller.actor, id)))
+        .await?;
+    Ok(created(&InvitedBody::new(&state, invitation)))
+}
+
+pub async fn disable_person(
+    state: web::Data<State>,
+    caller: MayCreatePeople,
+    PathId(id): PathId<kind::Person>,
+) -> Answer {
+    let person = state.write(move |conn, now| super::disable(conn, now, &caller.actor, id)).await?;
+    Ok(ok(&PersonBody::from(person)))
+}
+
+pub async fn enable_person(
+    state: web::Data<State>,
+    caller: MayCreatePeople,
+    PathId(id): PathId<kind::Person>,
+) -> Answer {
+    let person = state.write(move |conn, now| super::enable(conn, now, &caller.actor, id)).await?;
+    Ok(ok(&PersonBody::from(person)))
+}
+
+pub async fn revoke_sessions(
+    state: web::Data<State>,
+    caller: MayCreatePeople,
+    PathId(id): PathId<kind::Person>,
+) -> Answer {
+    state.write(move |conn, now| super::revoke_sessions(conn, now, &caller.actor, id)).await?;
+    Ok(no_content())
 }
 
 #[derive(Deserialize)]

@@ -1,11 +1,14 @@
 //! Who may act: organisations and their people, passwords, tokens, sessions and invitations.
 
+mod accounts;
 pub mod api;
 pub mod attempts;
+mod common;
 pub mod keys;
 mod organisations;
 pub mod password;
 mod people;
+mod proof;
 mod secret;
 mod sessions;
 mod store;
@@ -15,11 +18,15 @@ use crate::audit::Who;
 use crate::kit::id::{OrganisationId, PersonId, SessionId};
 use crate::text_enum;
 
+pub use accounts::{change_password, disable, enable, invite_again, revoke_other_sessions, revoke_sessions};
 pub use organisations::{
     NewOrganisation, create_organisation, get_organisation, list_organisations, organisation_name, organisation_of_kind,
 };
-pub use people::{NewPerson, accept_invitation, create_first_administrator, create_person, get_person, list_people};
-pub use sessions::{Tokens, authenticate, log_in, log_out, refresh};
+pub use people::{
+    Invitation, NewPerson, accept_invitation, create_first_administrator, create_person, get_person, list_people,
+};
+pub use proof::address_digest;
+pub use sessions::{Tokens, authenticate, clear_away, log_in, log_out, refresh};
 pub use store::{Organisation, OrganisationSummary, Person};
 
 text_enum! {
@@ -43,6 +50,16 @@ text_enum! {
         Producer = "producer",
         Funder = "funder",
         Evaluator = "evaluator",
+    }
+}
+
+text_enum! {
+    pub enum PersonState {
+        /// Has not chosen a password yet.
+        Invited = "invited",
+        Active = "active",
+        /// Cannot log in, until enabled again.
+        Disabled = "disabled",
     }
 }
 

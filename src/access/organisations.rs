@@ -2,6 +2,7 @@
 
 use super::store;
 use super::{Actor, Organisation, OrganisationKind, Role};
+use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::OrganisationId;
@@ -53,6 +54,7 @@ pub fn create_organisation(
         created_at: now,
     };
     store::insert_organisation(conn, &organisation)?;
+    audit::record(conn, now, actor.who(), Action::OrganisationCreated, organisation.id, None)?;
     Ok(organisation)
 }
 

@@ -9,21 +9,30 @@ use argon2::password_hash::{self, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use serde::{Deserialize, Deserializer};
 
-use super::Settings;
+use super::{Settings, common};
 use crate::kit::error::{Error, Result};
-use crate::kit::text::from_string;
+use crate::kit::text::{Email, from_string};
 
-/// A password that somebody chooses: 12 to 200 characters, taken as they are.
+/// A password that somebody chooses: 12 to 200 characters, taken as they are, and not among the first to be guessed.
 pub struct Password(String);
 
 impl FromStr for Password {
     type Err = &'static str;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        if (12..=200).contains(&text.chars().count()) {
-            Ok(Password(text.to_owned()))
-        } else {
-            Err("must have 12 to 200 characters")
+        if !(12..=200).contains(&text.chars().count()) {
+            return Err("must have 12 to 200 characters");
+        }
+        common::objection(text).map_or_else(|| Ok(Password(text.to_owned())), Err)
+    }
+}
+
+impl Password {
+    /// Whether it will do for somebody with this login.
+    pub fn suits(&self, email: &Email) -> std::result::Result<(), &'static str> {
+        match common::contains_login(&self.0, email.as_str()) {
+            true => Err("must not contain the name in your e-mail address"),
+            false => Ok(()),
         }
     }
 }
@@ -147,28 +156,31 @@ mod tests {
 
     #[test]
     fn a_password_has_12_to_200_characters_not_bytes() {
-        assert!("é".repeat(11).parse::<Password>().is_err());
-        assert!("é".repeat(12).parse::<Password>().is_ok());
-        assert!("é".repeat(200).parse::<Password>().is_ok());
-        assert!("é".repeat(201).parse::<Password>().is_err());
+        let long: String = "été, œuf, maïs, pâté ! ".chars().cycle().take(201).collect();
+        let of = |characters| long.chars().take(characters).collect::<String>().parse::<Password>().map(drop);
+        assert_eq!(of(11), Err("must have 12 to 200 characters"));
+        assert_eq!((of(12), of(20)), (Ok(()), Ok(())));
+        assert_eq!(of(201), Err("must have 12 to 200 characters"));
+        let varied: String = (0..200_u8).map(|n| char::from(b'a' + n.wrapping_mul(n) % 23)).collect();
+        assert!(varied.parse::<Password>().is_ok());
     }
 
     #[test]
     fn only_the_right_password_fits_its_hash_even_after_the_settings_changed() {
-        let password: Password = "une phrase de passe".parse().unwrap();
+        let password: Password = "une phrase bien à nous".parse().unwrap();
         let hash = hash(&settings(64, 2), &password).unwrap();
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=64,t=2,p=1$"), "{}", hash.as_str());
         let later = settings(128, 1);
-        assert_eq!(verify(&later, "une phrase de passe", Some(hash.as_str())), Ok(true));
-        assert_eq!(verify(&later, "une phrase de passe ", Some(hash.as_str())), Ok(false));
-        assert!(verify(&later, "une phrase de passe", Some("not a hash")).is_err());
+        assert_eq!(verify(&later, "une phrase bien à nous", Some(hash.as_str())), Ok(true));
+        assert_eq!(verify(&later, "une phrase bien à nous ", Some(hash.as_str())), Ok(false));
+        assert!(verify(&later, "une phrase bien à nous", Some("not a hash")).is_err());
     }
 
     #[test]
     fn somebody_unknown_is_refused_at_the_cost_of_a_real_check() {
         let settings = settings(64, 1);
-        assert_eq!(verify(&settings, "une phrase de passe", None), Ok(false));
-        let real = hash(&settings, &"une phrase de passe".parse().unwrap()).unwrap();
+        assert_eq!(verify(&settings, "une phrase bien à nous", None), Ok(false));
+        let real = hash(&settings, &"une phrase bien à nous".parse().unwrap()).unwrap();
         let shape = |text: &str| text.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
         let nobody = nobodys_hash(&settings);
         assert_eq!(shape(&nobody), shape(real.as_str()));

@@ -5,6 +5,7 @@ use super::store::{self, PersonRow};
 use super::{
     Actor, Organisation, OrganisationKind, OrganisationSummary, Person, Role, Settings, get_organisation, password,
 };
+use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db, Page};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{OrganisationId, PersonId};
@@ -19,10 +20,18 @@ pub struct NewPerson {
     pub lead: bool,
 }
 
+/// A person who is to choose a password, and how.
+pub struct Invitation {
+    pub person: Person,
+    /// Works once, and is told only here.
+    pub secret: String,
+    pub expires_at: Instant,
+}
+
 /// Who may bring a person into an organisation that the actor sees.
 ///
 /// An administrator anywhere; a manager into the organisations it brought in; into one's own organisation, its leads.
-fn may_invite(actor: &Actor, into: OrganisationId) -> bool {
+pub(super) fn may_invite(actor: &Actor, into: OrganisationId) -> bool {
     match actor.role {
         Role::Administrator => true,
         Role::Manager if into != actor.organisation => true,
@@ -30,7 +39,7 @@ fn may_invite(actor: &Actor, into: OrganisationId) -> bool {
     }
 }
 
-/// Brings a person in, with a one-time invitation that is told only here, and the time until which it can be accepted.
+/// Brings a person in.
 ///
 /// `not_found` for an organisation that the actor does not see, `forbidden` without the right, `email_taken`.
 pub fn create_person(
@@ -39,7 +48,7 @@ pub fn create_person(
     settings: &Settings,
     actor: &Actor,
     new: &NewPerson,
-) -> Result<(Person, String, Instant)> {
+) -> Result<Invitation> {
     let organisation = get_organisation(conn, actor, new.organisation)?;
     if !may_invite(actor, organisation.id) {
         return Err(Error::Refused(Code::Forbidden));
@@ -63,8 +72,17 @@ pub fn create_person(
     store::insert_person(conn, &row).map_err(|e| e.or_duplicate(Code::EmailTaken))?;
     let Organisation { id, kind, name, .. } = organisation;
     let organisation = OrganisationSummary { id, kind, name };
-    let person = Person { id: row.id, organisation, email: row.email, name: row.name, lead: row.lead };
-    Ok((person, invitation.text, expires_at))
+    let person = Person {
+        id: row.id,
+        organisation,
+        email: row.email,
+        name: row.name,
+        lead: row.lead,
+        disabled_at: None,
+        has_password: false,
+    };
+    audit::record(conn, now, actor.who(), Action::PersonInvited, person.id, None)?;
+    Ok(Invitation { person, secret: invitation.text, expires_at })
 }
 
 /// In order of id: the actor's own organisation's people; for an administrator those of `organisation`, or all.
@@ -90,20 +108,24 @@ pub fn get_person(conn: &mut Conn, id: PersonId) -> Result<Person> {
     store::person(conn, id)?.ok_or(Error::Refused(Code::NotFound))
 }
 
-/// Turns an invitation into a login with this password; it works once.
+/// Turns an invitation into a login with this password; it works once, and ends all sessions there were.
 ///
 /// Takes the database, not a transaction: the password is hashed between a read and a write.
 pub fn accept_invitation(db: &Db, settings: &Settings, invitation: &str, password: &password::Password) -> Result<()> {
     let refused = || Error::Refused(Code::InvalidInvitation);
     let digest = secret::digest(invitation);
     let now = db.now();
-    if !db.read(|conn| store::invitation_stands(conn, &digest, now))? {
-        return Err(refused());
-    }
+    let person = db.read(|conn| store::invited(conn, &digest, now))?.ok_or_else(refused)?;
+    let email: Email = person.email.parse().map_err(Error::internal)?;
+    password.suits(&email).map_err(|why| Error::invalid("password", why))?;
     let hash = password::hash(settings, password)?;
-    db.write(|conn, now| match store::set_first_password(conn, &digest, &hash, now)? {
-        0 => Err(refused()),
-        _ => Ok(()),
+    db.write(|conn, now| {
+        if store::use_invitation(conn, &digest, &hash, now)? == 0 {
+            return Err(refused());
+        }
+        store::end_sessions(conn, person.id, None, now)?;
+        let who = Who { person: Some(person.id), organisation: Some(person.organisation.id) };
+        audit::record(conn, now, who, Action::InvitationAccepted, person.id, None)
     })
 }
 
@@ -119,6 +141,8 @@ pub fn create_first_administrator(
     name: &Line<200>,
     password: &password::Hash,
 ) -> Result<PersonId> {
+    // of two commands at once, the second finds what the first has made
+    store::queue_for_administrators(conn)?;
     if store::an_administrator_exists(conn)? {
         return Err(Error::invalid("administrator", "there is one already, who can invite others"));
     }
@@ -142,6 +166,8 @@ pub fn create_first_administrator(
         created_at: now,
     };
     store::insert_person(conn, &person).map_err(|e| e.or_duplicate(Code::EmailTaken))?;
+    audit::record(conn, now, Who::SERVICE, Action::OrganisationCreated, organisation.id, None)?;
+    audit::record(conn, now, Who::SERVICE, Action::AdministratorCreated, person.id, None)?;
     Ok(person.id)
 }
 

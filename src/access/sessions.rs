@@ -1,14 +1,15 @@
 //! A login is a session: it ends at a fixed time or with a logout, and its refresh token is replaced at each use.
 
+use super::proof::prove;
 use super::secret::{self, Secret};
 use super::store::{self, SessionRow};
 use super::token::{self, Claims};
-use super::{Actor, Person, Settings, password};
+use super::{Actor, Person, Settings, attempts};
 use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::SessionId;
-use crate::kit::keys::Keys;
+use crate::kit::keys::{Digest32, Keys};
 use crate::kit::text::Email;
 use crate::kit::time::Instant;
 
@@ -21,17 +22,30 @@ pub struct Tokens {
     pub person: Person,
 }
 
-/// Begins a session. `invalid_credentials`, whether the address, the password or an unaccepted invitation is the reason.
+/// How long a session that is over is kept: so long its refresh tokens are known, and where it came from.
+const KEPT_DAYS: i64 = 30;
+
+/// How much is cleared away in one transaction.
+const BATCH: i64 = 500;
+
+/// Begins a session. `invalid_credentials`, whether the address, the password, an unaccepted invitation or a disabled
+/// person is the reason; `too_many_attempts` after many failures. `from` is the [`address_digest`](super::address_digest).
 ///
-/// Takes the database, not a transaction: the password is checked between a read and a write.
-pub fn log_in(db: &Db, keys: &Keys, settings: &Settings, email: &Email, password: &str) -> Result<Tokens> {
-    let (person, hash) = match db.read(|conn| store::person_and_hash(conn, email))? {
-        Some((person, hash)) => (Some(person), hash),
-        None => (None, None),
-    };
-    let right = password::verify(settings, password, hash.as_deref())?;
-    let Some(person) = person.filter(|_| right) else { return Err(Error::Refused(Code::InvalidCredentials)) };
+/// Takes the database, not a transaction: the password is checked between two.
+pub fn log_in(
+    db: &Db,
+    keys: &Keys,
+    settings: &Settings,
+    from: &Digest32,
+    email: &Email,
+    password: &str,
+) -> Result<Tokens> {
+    let proof = prove(db, keys, settings, from, email, password)?;
     db.write(|conn, now| {
+        if !proof.accept(conn)? {
+            return Err(Error::Refused(Code::InvalidCredentials));
+        }
+        let person = proof.person.clone();
         let secret = Secret::new();
         let session = SessionRow {
             id: SessionId::new(now),
@@ -40,30 +54,55 @@ pub fn log_in(db: &Db, keys: &Keys, settings: &Settings, email: &Email, password
             created_at: now,
             expires_at: now.plus_minutes(settings.session_hours * 60),
             ended_at: None,
+            address_digest: Some(from.to_vec()),
         };
         store::insert_session(conn, &session)?;
-        let who = Who { person: Some(person.id), organisation: Some(person.organisation.id) };
-        audit::record(conn, now, who, Action::LoggedIn, session.id, None)?;
-        tokens(keys, settings, now, session.id, session.expires_at, person.clone(), secret)
+        audit::record(conn, now, who(&person), Action::LoggedIn, session.id, None)?;
+        tokens(keys, settings, now, session.id, session.expires_at, person, secret)
     })
 }
 
-/// Replaces both tokens of a session; its end stays where it was. `invalid_refresh_token`.
-pub fn refresh(conn: &mut Conn, now: Instant, keys: &Keys, settings: &Settings, refresh_token: &str) -> Result<Tokens> {
-    let refused = || Error::Refused(Code::InvalidRefreshToken);
+fn who(person: &Person) -> Who {
+    Who { person: Some(person.id), organisation: Some(person.organisation.id) }
+}
+
+/// Replaces both tokens of a session; its end stays where it was. None for a token that is not good, which is to be
+/// refused once this is committed: one that was used before has ended its session, since one of the two who had it is a
+/// thief.
+pub fn refresh(
+    conn: &mut Conn,
+    now: Instant,
+    keys: &Keys,
+    settings: &Settings,
+    refresh_token: &str,
+) -> Result<Option<Tokens>> {
     let old = secret::digest(refresh_token);
-    let (session, ends_at, person) = store::session_by_refresh(conn, &old, now)?.ok_or_else(refused)?;
-    let new = Secret::new();
-    // of two refreshes with one token, the first wins
-    if store::replace_refresh(conn, session, &old, &new.digest, now)? == 0 {
-        return Err(refused());
+    if let Some((session, ends_at, person)) = store::session_by_refresh(conn, &old, now)? {
+        let new = Secret::new();
+        // of two refreshes with one token at once, the first wins, and the other finds it spent
+        if store::replace_refresh(conn, session, &old, &new.digest, now)? == 1 {
+            store::insert_spent(conn, &old, session, now)?;
+            return tokens(keys, settings, now, session, ends_at, person, new).map(Some);
+        }
     }
-    tokens(keys, settings, now, session, ends_at, person, new)
+    if let Some((session, person)) = store::session_by_spent(conn, &old)?
+        && store::end_session(conn, session, now)?
+    {
+        audit::record(conn, now, who(&person), Action::RefreshTokenReused, session, None)?;
+    }
+    Ok(None)
 }
 
 /// Ends the actor's session, and with it every token of that session.
 pub fn log_out(conn: &mut Conn, now: Instant, actor: &Actor) -> Result<()> {
-    store::end_session(conn, actor.session, now)
+    store::end_session(conn, actor.session, now)?;
+    audit::record(conn, now, actor.who(), Action::LoggedOut, actor.session, None)
+}
+
+/// Deletes some of the sessions that have long been over, and of the failures that count no more; returns how many.
+pub fn clear_away(conn: &mut Conn, now: Instant) -> Result<usize> {
+    let sessions = store::delete_sessions(conn, now.plus_minutes(-KEPT_DAYS * 24 * 60), BATCH)?;
+    Ok(sessions + attempts::clear_away(conn, now, BATCH)?)
 }
 
 /// Who is behind an access token, as the database knows them now; `unauthenticated` where nobody is.

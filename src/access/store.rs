@@ -4,9 +4,9 @@ use diesel::prelude::*;
 use serde::Serialize;
 
 use super::organisations::Sight;
-use super::{Actor, OrganisationKind, Role, password};
-use crate::db::schema::{organisations, people, sessions};
-use crate::db::{Conn, Page};
+use super::{Actor, OrganisationKind, PersonState, Role, password};
+use crate::db::schema::{organisations, people, sessions, spent_refresh_tokens};
+use crate::db::{Conn, Page, Queue, wait_in};
 use crate::kit::error::Result;
 use crate::kit::id::{OrganisationId, PersonId, SessionId};
 use crate::kit::keys::Digest32;
@@ -42,11 +42,23 @@ pub struct Person {
     pub email: String,
     pub name: String,
     pub lead: bool,
+    pub disabled_at: Option<Instant>,
+    /// Has accepted an invitation once.
+    #[diesel(select_expression = people::password_hash.is_not_null())]
+    pub has_password: bool,
 }
 
 impl Person {
     pub fn role(&self) -> Role {
         self.organisation.kind.role()
+    }
+
+    pub fn state(&self) -> PersonState {
+        match (self.disabled_at, self.has_password) {
+            (Some(_), _) => PersonState::Disabled,
+            (None, false) => PersonState::Invited,
+            (None, true) => PersonState::Active,
+        }
     }
 }
 
@@ -73,6 +85,8 @@ pub(super) struct SessionRow {
     pub created_at: Instant,
     pub expires_at: Instant,
     pub ended_at: Option<Instant>,
+    /// Where it began, under a keyed digest.
+    pub address_digest: Option<Vec<u8>>,
 }
 
 pub(super) fn insert_organisation(conn: &mut Conn, row: &Organisation) -> Result<()> {
@@ -113,6 +127,21 @@ pub(super) fn email_is_taken(conn: &mut Conn, email: &Email) -> Result<bool> {
     Ok(diesel::select(diesel::dsl::exists(taken)).get_result(conn)?)
 }
 
+/// Until this transaction ends, nobody else makes or disables an administrator.
+pub(super) fn queue_for_administrators(conn: &mut Conn) -> Result<()> {
+    wait_in(conn, Queue::Administrators)
+}
+
+/// How many administrators can log in.
+pub(super) fn active_administrators(conn: &mut Conn) -> Result<i64> {
+    let administrators = people::table
+        .inner_join(organisations::table)
+        .filter(organisations::kind.eq(OrganisationKind::Operator))
+        .filter(people::password_hash.is_not_null())
+        .filter(people::disabled_at.is_null());
+    Ok(administrators.count().get_result(conn)?)
+}
+
 pub(super) fn an_administrator_exists(conn: &mut Conn) -> Result<bool> {
     let administrators =
         people::table.inner_join(organisations::table).filter(organisations::kind.eq(OrganisationKind::Operator));
@@ -129,6 +158,51 @@ pub(super) fn person_and_hash(conn: &mut Conn, email: &Email) -> Result<Option<(
     Ok(query.select((Person::as_select(), people::password_hash)).first(conn).optional()?)
 }
 
+/// Whether somebody is not disabled and still has this password; both stay so until this transaction ends.
+///
+/// An update of nothing: `FOR UPDATE` would also hold up those who write about this person, and wait for them in turn.
+pub(super) fn hold_password(conn: &mut Conn, id: PersonId, hash: &str) -> Result<bool> {
+    let person = people::table.find(id).filter(people::disabled_at.is_null()).filter(people::password_hash.eq(hash));
+    Ok(diesel::update(person).set(people::password_hash.eq(hash)).execute(conn)? == 1)
+}
+
+/// Returns how many people that changed.
+pub(super) fn disable(conn: &mut Conn, id: PersonId, now: Instant) -> Result<usize> {
+    let enabled = people::table.find(id).filter(people::disabled_at.is_null());
+    let changed = diesel::update(enabled)
+        .set((
+            people::disabled_at.eq(now),
+            people::invitation_digest.eq(None::<Vec<u8>>),
+            people::invitation_expires_at.eq(None::<Instant>),
+        ))
+        .execute(conn)?;
+    Ok(changed)
+}
+
+/// Returns how many people that changed.
+pub(super) fn enable(conn: &mut Conn, id: PersonId) -> Result<usize> {
+    let disabled = people::table.find(id).filter(people::disabled_at.is_not_null());
+    Ok(diesel::update(disabled).set(people::disabled_at.eq(None::<Instant>)).execute(conn)?)
+}
+
+/// Puts an invitation in the place of any other, unless they are disabled; returns how many people that changed.
+pub(super) fn set_invitation(conn: &mut Conn, id: PersonId, digest: &Digest32, expires_at: Instant) -> Result<usize> {
+    let enabled = people::table.find(id).filter(people::disabled_at.is_null());
+    let set = (people::invitation_digest.eq(digest.as_slice()), people::invitation_expires_at.eq(expires_at));
+    Ok(diesel::update(enabled).set(set).execute(conn)?)
+}
+
+/// An invitation to choose one dies with that.
+pub(super) fn set_password(conn: &mut Conn, id: PersonId, hash: &password::Hash) -> Result<()> {
+    let set = (
+        people::password_hash.eq(hash.as_str()),
+        people::invitation_digest.eq(None::<Vec<u8>>),
+        people::invitation_expires_at.eq(None::<Instant>),
+    );
+    diesel::update(people::table.find(id)).set(set).execute(conn)?;
+    Ok(())
+}
+
 pub(super) fn people(conn: &mut Conn, of: Option<OrganisationId>, page: Page<PersonId>) -> Result<Vec<Person>> {
     let mut query = people::table.inner_join(organisations::table).select(Person::as_select()).into_boxed();
     if let Some(organisation) = of {
@@ -140,15 +214,18 @@ pub(super) fn people(conn: &mut Conn, of: Option<OrganisationId>, page: Page<Per
     Ok(query.order(people::id).limit(page.fetch()).load(conn)?)
 }
 
-pub(super) fn invitation_stands(conn: &mut Conn, digest: &Digest32, now: Instant) -> Result<bool> {
+/// Whom an invitation that still stands is for.
+pub(super) fn invited(conn: &mut Conn, digest: &Digest32, now: Instant) -> Result<Option<Person>> {
     let invited = people::table
+        .inner_join(organisations::table)
         .filter(people::invitation_digest.eq(digest.as_slice()))
-        .filter(people::invitation_expires_at.gt(now));
-    Ok(diesel::select(diesel::dsl::exists(invited)).get_result(conn)?)
+        .filter(people::invitation_expires_at.gt(now))
+        .filter(people::disabled_at.is_null());
+    Ok(invited.select(Person::as_select()).first(conn).optional()?)
 }
 
 /// Uses an invitation up, if it still stands; returns how many people that changed.
-pub(super) fn set_first_password(
+pub(super) fn use_invitation(
     conn: &mut Conn,
     invitation: &Digest32,
     hash: &password::Hash,
@@ -156,7 +233,8 @@ pub(super) fn set_first_password(
 ) -> Result<usize> {
     let invited = people::table
         .filter(people::invitation_digest.eq(invitation.as_slice()))
-        .filter(people::invitation_expires_at.gt(now));
+        .filter(people::invitation_expires_at.gt(now))
+        .filter(people::disabled_at.is_null());
     let changed = diesel::update(invited)
         .set((
             people::password_hash.eq(hash.as_str()),
@@ -180,6 +258,7 @@ pub(super) fn actor(conn: &mut Conn, session: SessionId, person: PersonId, now: 
         .filter(sessions::ended_at.is_null())
         .filter(sessions::expires_at.gt(now))
         .filter(people::id.eq(person))
+        .filter(people::disabled_at.is_null())
         .select((organisations::id, organisations::kind, people::lead))
         .first(conn)
         .optional()?;
@@ -216,8 +295,58 @@ pub(super) fn replace_refresh(
     Ok(diesel::update(living).set(sessions::refresh_digest.eq(new.as_slice())).execute(conn)?)
 }
 
-pub(super) fn end_session(conn: &mut Conn, session: SessionId, now: Instant) -> Result<()> {
-    let living = sessions::table.filter(sessions::id.eq(session)).filter(sessions::ended_at.is_null());
-    diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)?;
+/// Returns whether it was still living.
+pub(super) fn end_session(conn: &mut Conn, session: SessionId, now: Instant) -> Result<bool> {
+    let living = sessions::table
+        .filter(sessions::id.eq(session))
+        .filter(sessions::ended_at.is_null())
+        .filter(sessions::expires_at.gt(now));
+    Ok(diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)? == 1)
+}
+
+/// Ends all living sessions of somebody, but for one that may stay; returns how many.
+pub(super) fn end_sessions(conn: &mut Conn, person: PersonId, but: Option<SessionId>, now: Instant) -> Result<usize> {
+    let mut living = diesel::update(sessions::table)
+        .filter(sessions::person_id.eq(person))
+        .filter(sessions::ended_at.is_null())
+        .filter(sessions::expires_at.gt(now))
+        .set(sessions::ended_at.eq(now))
+        .into_boxed();
+    if let Some(session) = but {
+        living = living.filter(sessions::id.ne(session));
+    }
+    Ok(living.execute(conn)?)
+}
+
+/// Whether somebody has logged in from an address before, as long as that is remembered.
+pub(super) fn has_come_from(conn: &mut Conn, person: PersonId, address: &Digest32) -> Result<bool> {
+    let sessions =
+        sessions::table.filter(sessions::person_id.eq(person)).filter(sessions::address_digest.eq(address.as_slice()));
+    Ok(diesel::select(diesel::dsl::exists(sessions)).get_result(conn)?)
+}
+
+pub(super) fn insert_spent(conn: &mut Conn, digest: &Digest32, session: SessionId, now: Instant) -> Result<()> {
+    let row = (
+        spent_refresh_tokens::digest.eq(digest.as_slice()),
+        spent_refresh_tokens::session_id.eq(session),
+        spent_refresh_tokens::spent_at.eq(now),
+    );
+    diesel::insert_into(spent_refresh_tokens::table).values(row).execute(conn)?;
     Ok(())
+}
+
+/// The session, living or not, whose refresh token this was, and its person.
+pub(super) fn session_by_spent(conn: &mut Conn, digest: &Digest32) -> Result<Option<(SessionId, Person)>> {
+    let query = spent_refresh_tokens::table
+        .inner_join(sessions::table.inner_join(people::table.inner_join(organisations::table)))
+        .filter(spent_refresh_tokens::digest.eq(digest.as_slice()));
+    Ok(query.select((sessions::id, Person::as_select())).first(conn).optional()?)
+}
+
+/// Deletes some sessions that were over before an instant, with their spent tokens; returns how many.
+pub(super) fn delete_sessions(conn: &mut Conn, over_before: Instant, limit: i64) -> Result<usize> {
+    let over = sessions::ended_at.lt(over_before).or(sessions::expires_at.lt(over_before).nullable());
+    let ids: Vec<SessionId> = sessions::table.filter(over).select(sessions::id).limit(limit).load(conn)?;
+    diesel::delete(spent_refresh_tokens::table.filter(spent_refresh_tokens::session_id.eq_any(&ids))).execute(conn)?;
+    Ok(diesel::delete(sessions::table.filter(sessions::id.eq_any(&ids))).execute(conn)?)
 }

@@ -20,7 +20,22 @@ pub use verify::verify;
 crate::text_enum! {
     /// What was done; the verb, its subject being the entry's.
     pub enum Action {
+        // access
         LoggedIn = "logged_in",
+        /// The subject is the person whose address it was, if it is anybody's; who tried is not known.
+        LoginFailed = "login_failed",
+        LoggedOut = "logged_out",
+        /// A refresh token came a second time; the subject is the session, which this ended.
+        RefreshTokenReused = "refresh_token_reused",
+        SessionsRevoked = "sessions_revoked",
+        AdministratorCreated = "administrator_created",
+        PersonInvited = "person_invited",
+        InvitationAccepted = "invitation_accepted",
+        PasswordChanged = "password_changed",
+        PersonDisabled = "person_disabled",
+        PersonEnabled = "person_enabled",
+        OrganisationCreated = "organisation_created",
+        // keys
         KeyAdded = "key_added",
         KeyRetired = "key_retired",
     }

@@ -19,6 +19,9 @@ const WRITERS: i64 = 0x7072_696d_6575_7201;
 /// Whoever writes into the audit log holds this one.
 const AUDIT: i64 = 0x7072_696d_6575_7202;
 
+/// Whoever may change how many administrators there are holds this one.
+const ADMINISTRATORS: i64 = 0x7072_696d_6575_7210;
+
 /// Every zone's midnight lies on a quarter of an hour of UTC: seconds between two that may be one.
 const MIDNIGHTS: i64 = 900;
 
@@ -205,14 +208,19 @@ impl Db {
 pub enum Queue {
     /// Writing into the audit log.
     Audit,
+    /// Making an administrator by the command line, or disabling one.
+    Administrators,
 }
 
 /// Waits until no other transaction is in this queue. On SQLite there is one writer anyway.
 pub fn wait_in(conn: &mut Conn, queue: Queue) -> Result<()> {
     if let Conn::Pg(conn) = conn {
-        let Queue::Audit = queue;
+        let lock = match queue {
+            Queue::Audit => AUDIT,
+            Queue::Administrators => ADMINISTRATORS,
+        };
         diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
-            .bind::<diesel::sql_types::BigInt, _>(AUDIT)
+            .bind::<diesel::sql_types::BigInt, _>(lock)
             .execute(conn)?;
     }
     Ok(())

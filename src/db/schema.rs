@@ -427,6 +427,7 @@ diesel::table! {
 
 diesel::joinable!(people -> organisations (organisation_id));
 diesel::joinable!(sessions -> people (person_id));
+diesel::joinable!(spent_refresh_tokens -> sessions (session_id));
 diesel::joinable!(agreements -> programmes (programme_id));
 diesel::joinable!(accounts -> agreements (agreement_id));
 diesel::joinable!(allowance_parts -> allowances (allowance_id));

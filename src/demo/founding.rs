@@ -65,7 +65,7 @@ fn join(world: &World, by: &Actor, kind: OrganisationKind, face: &Face) -> Resul
     let organisation = world.write(|conn, now| access::create_organisation(conn, now, by, &new))?.id;
     let new = NewPerson { organisation, email: text(face.login)?, name: text(face.name)?, lead: true };
     let invite = |conn: &mut _, now| access::create_person(conn, now, &world.state.access, by, &new);
-    let (_, invitation, _) = world.write(invite)?;
+    let invitation = world.write(invite)?.secret;
     let password = PASSWORD.parse().map_err(Error::internal)?;
     access::accept_invitation(&world.state.db, &world.state.access, &invitation, &password)?;
     world.log_in(face.login)

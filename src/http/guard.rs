@@ -130,7 +130,10 @@ impl<K: Hash + Eq + Clone> Counter<K> {
         }
         self.limiter.check_key(&who).map(drop).map_err(|until| {
             let wait = until.wait_time_from(self.limiter.clock().now());
-            Error::Wait { code: Code::TooManyRequests, seconds: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).saturating_add(1) }
+            Error::Wait {
+                code: Code::TooManyRequests,
+                seconds: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).saturating_add(1),
+            }
         })
     }
 }

@@ -54,7 +54,7 @@ policies! {
     AnyRole: Administrator | Manager | SocialWorker | Producer | Funder | Evaluator;
 
     // access
-    /// For which organisations, and leads only, is decided there.
+    /// And what becomes of them later. For which organisations, and leads only, is decided there.
     MayCreatePeople: Administrator | Manager | SocialWorker | Producer | Funder;
     MayReadPeople: Administrator | Manager | SocialWorker | Producer | Funder;
     MayManageOrganisations: Administrator | Manager;

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct World {
     clock: ManualClock,
     address: String,
     server: Option<(ServerHandle, JoinHandle<()>)>,
+    /// Further servers on the same database.
+    others: Mutex<Vec<(ServerHandle, JoinHandle<()>)>>,
 }
 
 /// The password of everybody in the tests.
@@ -64,7 +66,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = Some(serve(state.clone(), no_limits(), listener));
-        World { state, database_url, directory, clock, address, server }
+        World { state, database_url, directory, clock, address, server, others: Mutex::default() }
     }
 
     /// A world that a process of its own serves, by the system's clock.
@@ -77,7 +79,8 @@ impl World {
         let state =
             State { db, keys, access: Arc::new(lasting_access()), proxies: loopback(), origin: address.clone() };
         let (directory, database_url) = (directory.clone(), database_url.clone());
-        World { state, database_url, directory, clock, address: address.clone(), server: None }
+        let (address, server, others) = (address.clone(), None, Mutex::default());
+        World { state, database_url, directory, clock, address, server, others }
     }
 
     /// The same deployment where tokens and sessions last as long as in service: ten minutes, twelve hours.
@@ -101,7 +104,8 @@ impl World {
     }
 
     fn stop(&mut self) {
-        if let Some((server, thread)) = self.server.take() {
+        let others = std::mem::take(self.others.get_mut().unwrap());
+        for (server, thread) in self.server.take().into_iter().chain(others) {
             drop(server.stop(false));
             let _ = thread.join();
         }
@@ -112,6 +116,17 @@ impl World {
         Client::new(&self.address)
     }
 
+    /// A client of another server on the same database and keys, which shares nothing else with the first.
+    pub fn at_another_server(&self) -> Client {
+        let settings = Settings { url: self.database_url.clone(), connections: 4 };
+        let db = Db::open(&settings, Arc::new(self.clock.clone())).unwrap();
+        let keys = KeyStore::open(&self.directory.join("keys"), OVERLAP, db.now()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        self.others.lock().unwrap().push(serve(State { db, keys, ..self.state.clone() }, no_limits(), listener));
+        Client::new(&address)
+    }
+
     pub fn now(&self) -> Instant {
         self.state.db.now()
     }
@@ -119,6 +134,10 @@ impl World {
     /// Sets the clock, as `2026-07-31T21:59:59Z`.
     pub fn set_clock(&self, to: &str) {
         self.clock.set(to.parse().unwrap());
+    }
+
+    pub fn pass_seconds(&self, seconds: i64) {
+        self.clock.set(self.now().plus_seconds(seconds));
     }
 
     pub fn pass_minutes(&self, minutes: i64) {

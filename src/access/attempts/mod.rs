@@ -6,7 +6,7 @@
 mod store;
 
 use crate::db::Conn;
-use crate::kit::error::Result;
+use crate::kit::error::{Error, Result};
 use crate::kit::keys::Digest32;
 use crate::kit::time::Instant;
 
@@ -118,8 +118,10 @@ fn begin(
         return Ok(None);
     }
     let rule = kind.rule();
-    // gone again only if it was forgotten meanwhile, by somebody who got in
-    let standing = store::lock(conn, kind, subject)?.and_then(|count| count.standing(now, &rule));
+    let Some(count) = store::lock(conn, kind, subject)? else {
+        return Err(Error::Retry("failures were forgotten while another was counted".to_owned()));
+    };
+    let standing = count.standing(now, &rule);
     if let Some(seconds) = standing.and_then(|count| wait(count, &rule)) {
         return Ok(Some(seconds));
     }

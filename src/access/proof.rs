@@ -1,0 +1,115 @@
+//! That somebody knows their password. A try counts as failed before the password is looked at.
+
+use super::attempts::{self, Kind};
+use super::store;
+use super::{Person, Settings, password};
+use crate::audit::{self, Action, Who};
+use crate::db::{Conn, Db};
+use crate::kit::error::{Code, Error, Result};
+use crate::kit::keys::{Digest32, Keys};
+use crate::kit::text::Email;
+use crate::kit::time::Instant;
+
+/// What is kept of the network that somebody comes from.
+pub fn address_digest(keys: &Keys, network: &[u8]) -> Digest32 {
+    keys.secret.digest("address", network)
+}
+
+/// What a try to log in counts against.
+struct Tries(Vec<(Kind, Digest32)>);
+
+impl Tries {
+    /// Where an account has logged in before, others cannot slow it down from elsewhere, nor its neighbours there.
+    fn of(keys: &Keys, email: &Email, from: &Digest32, known_there: bool) -> Self {
+        let digest =
+            |purpose: &str, more: &[u8]| keys.secret.digest(purpose, &[email.as_str().as_bytes(), &[0], more].concat());
+        let mut tries = vec![(Kind::AccountAddress, digest("attempts of account and address", from))];
+        if !known_there {
+            tries.push((Kind::Account, digest("attempts of account", &[])));
+            tries.push((Kind::Address, *from));
+        }
+        Tries(tries)
+    }
+
+    /// Counts the try, or says how long it must wait: the longest of its waits.
+    fn begin(&self, conn: &mut Conn, now: Instant) -> Result<()> {
+        let mut longest = None;
+        for (kind, subject) in &self.0 {
+            longest = longest.max(attempts::attempt(conn, now, *kind, subject)?);
+        }
+        match longest {
+            Some(seconds) => Err(Error::Wait { code: Code::TooManyAttempts, seconds }),
+            None => Ok(()),
+        }
+    }
+
+    fn take_back(&self, conn: &mut Conn) -> Result<()> {
+        self.0.iter().try_for_each(|(kind, subject)| attempts::take_back(conn, *kind, subject))
+    }
+
+    fn succeeded(&self, conn: &mut Conn) -> Result<()> {
+        self.0.iter().try_for_each(|(kind, subject)| match kind {
+            Kind::AccountAddress => attempts::forget(conn, *kind, subject),
+            _ => attempts::take_back(conn, *kind, subject),
+        })
+    }
+}
+
+/// Somebody who has just given the right password.
+pub(super) struct Proof {
+    pub person: Person,
+    hash: String,
+    tries: Tries,
+}
+
+impl Proof {
+    /// Accepts it in the transaction that acts on it: false where the person was disabled or the password changed
+    /// meanwhile. Until that transaction ends, neither can happen.
+    pub fn accept(&self, conn: &mut Conn) -> Result<bool> {
+        if !store::hold_password(conn, self.person.id, &self.hash)? {
+            return Ok(false);
+        }
+        self.tries.succeeded(conn)?;
+        Ok(true)
+    }
+}
+
+/// `invalid_credentials`, whether the address, the password, an unaccepted invitation or a disabled person is the reason;
+/// `too_many_attempts`, without a look at the password.
+///
+/// Takes the database, not a transaction: the password is checked between two.
+pub(super) fn prove(
+    db: &Db,
+    keys: &Keys,
+    settings: &Settings,
+    from: &Digest32,
+    email: &Email,
+    password: &str,
+) -> Result<Proof> {
+    let (tries, found) = db.write(|conn, now| {
+        let found = store::person_and_hash(conn, email)?;
+        let known_there = match &found {
+            Some((person, _)) => store::has_come_from(conn, person.id, from)?,
+            None => false,
+        };
+        let tries = Tries::of(keys, email, from, known_there);
+        tries.begin(conn, now)?;
+        Ok((tries, found))
+    })?;
+    let hash = found.as_ref().and_then(|(_, hash)| hash.as_deref());
+    let right = match password::verify(settings, password, hash) {
+        Ok(right) => right,
+        // nobody has looked at it
+        Err(error) => return db.write(|conn, _| tries.take_back(conn)).and(Err(error)),
+    };
+    match found {
+        Some((person, Some(hash))) if right && person.disabled_at.is_none() => Ok(Proof { person, hash, tries }),
+        other => {
+            let person = other.map(|(person, _)| person);
+            let who = Who { person: None, organisation: person.as_ref().map(|person| person.organisation.id) };
+            let subject = person.map(|person| person.id.to_string()).unwrap_or_default();
+            db.write(|conn, now| audit::record(conn, now, who, Action::LoginFailed, &subject, None))?;
+            Err(Error::Refused(Code::InvalidCredentials))
+        }
+    }
+}
