@@ -3,11 +3,13 @@
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 
-use super::{Basket, Category, Filter, NewRedemption, Purchase};
+use super::{Basket, Category, Filter, NewRedemption, Purchase, Typist};
+use crate::access::address_digest;
+use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId, Query};
 use crate::http::idempotency::{IdempotencyKey, once};
 use crate::http::permission::MayRedeem;
-use crate::http::problem::{self, Answer, Language};
+use crate::http::problem::{self, Answer, Language, Problem};
 use crate::http::{State, ok};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{RedemptionId, StallId, kind};
@@ -123,15 +125,28 @@ impl RedemptionRequest {
 pub async fn check_voucher(
     state: web::Data<State>,
     permit: MayRedeem,
+    address: ClientAddress,
     body: Json<CheckRequest>,
     request: HttpRequest,
 ) -> Answer {
     let CheckRequest { voucher, stall_id } = body.value;
+    let from = address_digest(&state.keys.now(), &address.bytes());
     let check = state
         .run(move |state| {
             let now = state.db.now();
-            match Presented::read(voucher.as_str(), &state.keys.now()) {
-                Ok(presented) => state.db.read(|conn| super::check(conn, now, &permit.actor, &presented, stall_id)),
+            let keys = state.keys.now();
+            match Presented::read(voucher.as_str(), &keys) {
+                Ok(presented) => {
+                    let typist = Typist::of(&keys.secret, &permit.actor, &from, &presented);
+                    let check = state.db.read(|conn| {
+                        typist.map_or(Ok(()), |typist| typist.may_type(conn, now))?;
+                        super::check(conn, now, &permit.actor, &presented, stall_id)
+                    })?;
+                    if let (Some(typist), Some(Code::UnknownVoucher)) = (typist, check.refusal) {
+                        state.db.write(|conn, now| typist.guessed_wrong(conn, now))?;
+                    }
+                    Ok(check)
+                }
                 // the stall must still be one's own: a stranger is not told what a card is
                 Err(refusal) => state.db.read(|conn| {
                     crate::producer::stall(conn, &permit.actor, stall_id)?;
@@ -153,21 +168,31 @@ pub async fn redeem(
     state: web::Data<State>,
     permit: MayRedeem,
     key: IdempotencyKey,
+    address: ClientAddress,
     body: Json<RedemptionRequest>,
 ) -> Answer {
     body.value.check()?;
     let RedemptionRequest { voucher, stall_id, basket, lines, partial, another_purchase } = body.value;
+    let keys = state.keys.now();
     let new = NewRedemption {
-        voucher: Presented::read(voucher.as_str(), &state.keys.now())?,
+        voucher: Presented::read(voucher.as_str(), &keys)?,
         stall: stall_id,
         basket: Basket { total: basket, partial, another_purchase },
         lines: lines.iter().map(|line| (line.category, line.amount)).collect(),
     };
+    let from = address_digest(&keys, &address.bytes());
+    let typist = Typist::of(&keys.secret, &permit.actor, &from, &new.voucher);
     let actor = permit.actor.clone();
-    once(&state, &permit.actor, key, body.digest, move |conn, now| {
+    let answer = once(&state, &permit.actor, key, body.digest, move |conn, now| {
+        typist.map_or(Ok(()), |typist| typist.may_type(conn, now))?;
         super::redeem(conn, now, &actor, &new).map(RedemptionAnswer::from)
     })
-    .await
+    .await;
+    // a refusal rolls back, and the count of it must stay
+    if let (Some(typist), Err(Problem(Error::Refused(Code::UnknownVoucher)))) = (typist, &answer) {
+        state.write(move |conn, now| typist.guessed_wrong(conn, now)).await?;
+    }
+    answer
 }
 
 pub async fn void_redemption(

@@ -2,6 +2,7 @@
 
 pub mod api;
 mod decide;
+mod guessing;
 mod store;
 mod verify;
 
@@ -20,6 +21,7 @@ use crate::programme::{self, Programme};
 use crate::voucher::{self, Presented, Voucher};
 
 pub use decide::{Basket, Situation, decide};
+pub use guessing::Typist;
 pub use store::{Filter, Line, Redemption, Void};
 pub use verify::verify;
 
