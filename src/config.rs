@@ -62,6 +62,14 @@ pub struct Access {
     invitation_hours: i64,
     pub password_memory_kib: u32,
     pub password_iterations: u32,
+    pub second_factor: SecondFactor,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecondFactor {
+    Required,
+    Optional,
 }
 
 #[derive(Clone, Deserialize)]
@@ -170,6 +178,7 @@ impl Config {
             invitation_hours: self.access.invitation_hours,
             password_memory_kib: self.access.password_memory_kib,
             password_iterations: self.access.password_iterations,
+            second_factor_required: self.access.second_factor == SecondFactor::Required,
         }
     }
 
@@ -270,6 +279,7 @@ mod tests {
         assert_eq!(config.server.trusted_proxies, ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
         let config = load("", &[("PRIMEUR__SERVER__TRUSTED_PROXIES", "")]).unwrap();
         assert!(config.server.trusted_proxies.is_empty());
+        assert!(config.access().second_factor_required);
     }
 
     #[test]
@@ -292,6 +302,7 @@ mod tests {
         says("[access]\nissuer = \"\"", &[], "access.issuer");
         says("[keys]\noverlap_minutes = -1", &[], "keys.overlap_minutes");
         says("[access]\npassword_iterations = 1", &[], "password_iterations");
+        says("[access]\nsecond_factor = \"never\"", &[], "second_factor");
         says("", &[("PRIMEUR__SERVER__LISSTEN", "x")], "PRIMEUR__SERVER__LISSTEN");
         says("", &[("PRIMEUR__DATABASE__CONNECTIONS", "many")], "whole number");
     }

@@ -98,6 +98,12 @@ enum Admin {
         #[arg(long)]
         organisation: Line<200>,
     },
+    /// Take somebody's second factor away who has lost it and whom nobody else can help; their sessions end.
+    ResetSecondFactor {
+        /// What they log in with.
+        #[arg(long)]
+        email: Email,
+    },
 }
 
 fn main() -> ExitCode {
@@ -156,6 +162,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
                 |conn: &mut _, now| access::create_first_administrator(conn, now, &organisation, &email, &name, &hash);
             db.write(create).map_err(|e| e.to_string())?;
             println!("{} may log in as administrator", email.as_str());
+        }
+        Command::Admin { command: Admin::ResetSecondFactor { email } } => {
+            let db = service::open_migrated(&config, Arc::new(SystemClock))?;
+            let reset = |conn: &mut _, now| access::second_factor::reset_by_service(conn, now, &email);
+            db.write(reset).map_err(|e| e.to_string())?;
+            println!("{} has no second factor any more", email.as_str());
         }
     }
     Ok(ExitCode::SUCCESS)

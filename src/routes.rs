@@ -4,6 +4,7 @@ use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 
 use crate::access::api as access;
+use crate::access::second_factor::api as second_factor;
 use crate::audit::api as audit;
 use crate::budget::api as budget;
 use crate::enrolment::api as enrolment;
@@ -38,6 +39,10 @@ routes! {
     "/api/v1/access/refresh" => POST access::refresh;
     "/api/v1/access/logout" => POST access::log_out;
     "/api/v1/access/me" => GET access::me;
+    "/api/v1/access/second-factor" => POST second_factor::begin_second_factor;
+    "/api/v1/access/second-factor/confirm" => POST second_factor::confirm_second_factor;
+    "/api/v1/access/second-factor/recovery-codes" => POST second_factor::renew_recovery_codes;
+    "/api/v1/access/second-factor/remove" => POST second_factor::remove_second_factor;
     "/api/v1/access/accept-invitation" => POST access::accept_invitation;
     "/api/v1/access/password" => POST access::change_password;
     "/api/v1/access/sessions/revoke-others" => POST access::revoke_other_sessions;
@@ -46,6 +51,7 @@ routes! {
     "/api/v1/people/{id}/disable" => POST access::disable_person;
     "/api/v1/people/{id}/enable" => POST access::enable_person;
     "/api/v1/people/{id}/sessions/revoke" => POST access::revoke_sessions;
+    "/api/v1/people/{id}/second-factor/reset" => POST second_factor::reset_second_factor;
     "/api/v1/organisations" => POST access::create_organisation, GET access::list_organisations;
     "/api/v1/organisations/{id}" => GET access::get_organisation;
 

@@ -20,6 +20,7 @@ mod reconciliation;
 mod redemption;
 mod roles;
 mod schema;
+mod second_factor;
 mod service;
 mod sessions;
 mod tidy;

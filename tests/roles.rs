@@ -8,14 +8,16 @@ use primeur::kit::id::{
 use primeur::routes::ROUTES;
 use serde_json::{Value, json};
 
+use crate::support::authenticator::Authenticator;
 use crate::support::client::new_key;
 use crate::support::contract::{self, Operation};
-use crate::support::town::{Card, Setup, join, newcomer};
+use crate::support::town::{Card, Setup, administrator, join, newcomer};
 use crate::support::{Answer, Client, Town, World, on_both_databases};
 
 on_both_databases!(
     nobody_gets_further_than_the_door_without_a_token_that_is_ours,
     each_role_does_what_the_contract_gives_it_and_nothing_else,
+    managers_and_administrators_do_nothing_before_their_second_factor,
     an_id_of_somebody_else_is_an_id_that_does_not_exist,
     an_id_of_somebody_else_inside_a_body_or_a_query_helps_no_further,
     a_structure_or_funder_of_several_programmes_shows_each_manager_its_own_only,
@@ -135,6 +137,32 @@ fn each_role_does_what_the_contract_gives_it_and_nothing_else(world: World) {
     world.verify();
 }
 
+fn managers_and_administrators_do_nothing_before_their_second_factor(world: World) {
+    let world = world.requiring_second_factor();
+    let founder = administrator(&world);
+    Authenticator::in_force(&founder, world.now());
+    let own = founder.get("/api/v1/access/me").expect(200)["organisation"]["id"].as_str().unwrap().to_owned();
+    let (_, manager) = newcomer(&world, &founder, "manager", "Pays d'Artois");
+    let people = [join(&world, &founder, &own, true), manager];
+    for person in &people {
+        for operation in guarded().into_iter().filter(|operation| operation.id != "logout") {
+            let answer = try_out(person, &operation, &nowhere(&world, &operation.path));
+            if operation.path.starts_with("/api/v1/access/") {
+                let missing = answer.status == 403 && answer.json()["code"] == "second_factor_missing";
+                assert!(answer.status != 401 && !missing, "{} answered {}", operation.id, answer.status);
+            } else {
+                answer.refused(403, "second_factor_missing");
+            }
+        }
+        assert_eq!(person.get("/api/v1/access/me").expect(200)["second_factor"], "missing");
+        Authenticator::in_force(person, world.now());
+        person.get("/api/v1/organisations").expect(200);
+        person.act("/api/v1/access/logout").expect(204);
+    }
+    let (_, worker) = newcomer(&world, &founder, "social_structure", "CCAS");
+    worker.get("/api/v1/programmes").expect(200);
+}
+
 /// Two towns of one deployment, each with a purchase made; the second has everything the first has.
 struct Neighbours {
     first: Belongings,
@@ -194,8 +222,8 @@ impl Belongings {
 
     fn id(&self, name: &str) -> String {
         match name {
-            "organisations" | "organisation_id" => &self.structure,
             "people" => &self.person,
+            "organisations" | "organisation_id" => &self.structure,
             "producers" | "producer_id" => &self.producer,
             "programmes" => &self.programme,
             "agreements" => &self.agreement,

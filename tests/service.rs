@@ -9,9 +9,11 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Barrier;
 use std::time::Duration;
 
+use primeur::kit::time::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::Client;
+use crate::support::authenticator::Authenticator;
 use crate::support::world::{PASSWORD, directory, new_postgresql_database};
 
 /// Where one deployment lies: a directory, a database and a port of its own.
@@ -49,6 +51,7 @@ macro_rules! on_both_databases {
 on_both_databases!(
     the_first_start_makes_keys_and_nobody,
     the_first_administrator_is_made_once_with_a_password_from_standard_input,
+    an_administrator_sets_up_a_second_factor_first_and_has_a_way_back,
     a_start_without_the_keys_of_its_database_fails_and_makes_no_others,
     each_command_says_what_it_did,
     a_key_that_the_configuration_does_not_have_stops_the_start_and_is_named,
@@ -292,7 +295,46 @@ fn what_was_accepted_is_finished_before_the_end(place: Place) {
     assert!(place.says(&["verify"]).ends_with("OK\n"));
 }
 
+/// By the system's clock: a code of the next half minute is good already, and newer than any used before.
+fn an_administrator_sets_up_a_second_factor_first_and_has_a_way_back(place: Place) {
+    const EMAIL: &str = "admin@primeur.example";
+    assert!(place.create_administrator(EMAIL, PASSWORD).status.success());
+    let mut service = place.serve();
+    let client = service.client();
+    let signed_in = |tokens: Value| client.with_token(tokens["access_token"].as_str().unwrap());
+    let administrator = signed_in(log_in(&client, EMAIL).expect(200));
+    assert_eq!(administrator.get("/api/v1/access/me").expect(200)["second_factor"], "missing");
+    administrator.get("/api/v1/organisations").refused(403, "second_factor_missing");
+    let (authenticator, _) = Authenticator::in_force(&administrator, SystemClock.now());
+    administrator.get("/api/v1/organisations").expect(200);
+    log_in(&client, EMAIL).refused(401, "second_factor_required");
+    service.ask_to_stop();
+    assert_eq!(service.ended().code(), Some(0));
+
+    let _service = place.serve();
+    administrator.get("/api/v1/organisations").expect(200);
+    let code = authenticator.code(SystemClock.now().plus_seconds(30));
+    let body = json!({"email": EMAIL, "password": PASSWORD, "code": code});
+    let again = signed_in(client.post("/api/v1/access/login", body).expect(200));
+    again.get("/api/v1/organisations").expect(200);
+
+    let reset = ["admin", "reset-second-factor", "--email", EMAIL];
+    assert_eq!(place.says(&reset), "admin@primeur.example has no second factor any more\n");
+    again.get("/api/v1/access/me").refused(401, "unauthenticated");
+    let administrator = signed_in(log_in(&client, EMAIL).expect(200));
+    administrator.get("/api/v1/audit").refused(403, "second_factor_missing");
+    Authenticator::in_force(&administrator, SystemClock.now());
+    let entries = administrator.get("/api/v1/audit").expect(200)["items"].clone();
+    let entry = entries.as_array().unwrap().iter().find(|entry| entry["action"] == "second_factor_reset").unwrap();
+    assert_eq!((&entry["person_id"], &entry["organisation_id"]), (&Value::Null, &Value::Null));
+
+    let nobody = place.run(&["admin", "reset-second-factor", "--email", "personne@primeur.example"], "");
+    assert!(!nobody.status.success());
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("nobody here has this address"), "{nobody:?}");
+}
+
 fn the_log_tells_requests_apart_and_nothing_of_people(place: Place) {
+    place.configure("[access]\nsecond_factor = \"optional\"\n");
     assert!(place.create_administrator("admin@primeur.example", PASSWORD).status.success());
     let mut service = place.serve();
     let client = service.client();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::password::Password;
 use super::{
     Invitation, NewOrganisation, NewPerson, Organisation, OrganisationKind, OrganisationSummary, Person, PersonState,
-    Role, Tokens,
+    Role, Tokens, second_factor,
 };
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, PathId, Query};
@@ -36,6 +36,13 @@ impl From<Person> for PersonBody {
         let Person { id, organisation, email, name, lead, disabled_at, .. } = person;
         PersonBody { id, organisation, email, name, role, lead, state, disabled_at }
     }
+}
+
+#[derive(Serialize)]
+struct MeBody {
+    #[serde(flatten)]
+    person: PersonBody,
+    second_factor: second_factor::Status,
 }
 
 #[derive(Serialize)]
@@ -76,12 +83,16 @@ impl From<Organisation> for OrganisationBody {
 pub struct LogIn {
     email: Email,
     password: String,
+    code: Option<second_factor::api::Typed>,
 }
 
 pub async fn log_in(state: web::Data<State>, address: ClientAddress, body: Json<LogIn>) -> Answer {
-    let LogIn { email, password } = body.value;
+    let LogIn { email, password, code } = body.value;
+    let code = code.map(Line::into_string);
     let from = super::address_digest(&state.keys.now(), &address.bytes());
-    let tokens = state.run(move |s| super::log_in(&s.db, &s.keys.now(), &s.access, &from, &email, &password)).await?;
+    let log_in =
+        move |s: &State| super::log_in(&s.db, &s.keys.now(), &s.access, &from, &email, &password, code.as_deref());
+    let tokens = state.run(log_in).await?;
     Ok(ok(&TokensBody::from(tokens)))
 }
 
@@ -136,8 +147,13 @@ pub async fn change_password(
 }
 
 pub async fn me(state: web::Data<State>, caller: AnyRole) -> Answer {
-    let person = state.read(move |conn| super::get_person(conn, caller.actor.person)).await?;
-    Ok(ok(&PersonBody::from(person)))
+    let me = state.run(move |s| {
+        s.db.read(|conn| {
+            let second_factor = second_factor::status(conn, &s.access, &caller.actor)?;
+            Ok(MeBody { person: super::get_person(conn, caller.actor.person)?.into(), second_factor })
+        })
+    });
+    Ok(ok(&me.await?))
 }
 
 // People --------------------------------------------------------------------------------------

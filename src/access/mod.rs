@@ -9,6 +9,7 @@ mod organisations;
 pub mod password;
 mod people;
 mod proof;
+pub mod second_factor;
 mod secret;
 mod sessions;
 mod store;
@@ -86,6 +87,8 @@ pub struct Actor {
     pub role: Role,
     /// May bring colleagues in.
     pub lead: bool,
+    /// Whether this session was begun with a second factor, or put one in force.
+    pub second_factor: bool,
 }
 
 impl Actor {
@@ -117,6 +120,8 @@ pub struct Settings {
     pub password_memory_kib: u32,
     /// argon2id's passes, for passwords set from now on.
     pub password_iterations: u32,
+    /// Whether managers and administrators can do nothing without a second factor.
+    pub second_factor_required: bool,
 }
 
 #[cfg(test)]

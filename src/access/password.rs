@@ -151,6 +151,7 @@ mod tests {
             invitation_hours: 72,
             password_memory_kib: memory,
             password_iterations: passes,
+            second_factor_required: true,
         }
     }
 

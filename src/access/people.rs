@@ -182,7 +182,7 @@ mod tests {
         let (own, other) = (OrganisationId::new(now), OrganisationId::new(now));
         let may = |role, lead, into| {
             let (person, session) = (PersonId::new(now), SessionId::new(now));
-            may_invite(&Actor { person, organisation: own, session, role, lead }, into)
+            may_invite(&Actor { person, organisation: own, session, role, lead, second_factor: false }, into)
         };
         for role in Role::ALL.iter().copied().filter(|role| *role != Role::Administrator) {
             assert!(may(role, true, own), "{role}");

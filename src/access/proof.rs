@@ -72,6 +72,17 @@ impl Proof {
         self.tries.succeeded(conn)?;
         Ok(true)
     }
+
+    /// Nothing was tried that could fail: more is asked for first.
+    pub fn take_back(&self, conn: &mut Conn) -> Result<()> {
+        self.tries.take_back(conn)
+    }
+
+    /// The password was right, and the second factor was not.
+    pub fn failed(&self, conn: &mut Conn, now: Instant) -> Result<()> {
+        let who = Who { person: None, organisation: Some(self.person.organisation.id) };
+        audit::record(conn, now, who, Action::LoginFailed, self.person.id, Some("code".to_owned()))
+    }
 }
 
 /// `invalid_credentials`, whether the address, the password, an unaccepted invitation or a disabled person is the reason;

@@ -1,6 +1,7 @@
 //! A login is a session: it ends at a fixed time or with a logout, and its refresh token is replaced at each use.
 
 use super::proof::prove;
+use super::second_factor::{self, Factor};
 use super::secret::{self, Secret};
 use super::store::{self, SessionRow};
 use super::token::{self, Claims};
@@ -29,7 +30,8 @@ const KEPT_DAYS: i64 = 30;
 const BATCH: i64 = 500;
 
 /// Begins a session. `invalid_credentials`, whether the address, the password, an unaccepted invitation or a disabled
-/// person is the reason; `too_many_attempts` after many failures. `from` is the [`address_digest`](super::address_digest).
+/// person or the code is the reason; `second_factor_required` where all is right but that a code is needed;
+/// `too_many_attempts` after many failures. `from` is the [`address_digest`](super::address_digest).
 ///
 /// Takes the database, not a transaction: the password is checked between two.
 pub fn log_in(
@@ -39,9 +41,17 @@ pub fn log_in(
     from: &Digest32,
     email: &Email,
     password: &str,
+    code: Option<&str>,
 ) -> Result<Tokens> {
     let proof = prove(db, keys, settings, from, email, password)?;
-    db.write(|conn, now| {
+    let begun = db.write(|conn, now| {
+        let factor = second_factor::at_login(conn, now, keys, proof.person.id, code)?;
+        match factor {
+            Factor::NotSet | Factor::Code | Factor::RecoveryCode => {}
+            Factor::Missing => return proof.take_back(conn).map(|()| Err(Code::SecondFactorRequired)),
+            // the try stays counted
+            Factor::Wrong => return proof.failed(conn, now).map(|()| Err(Code::InvalidCredentials)),
+        }
         if !proof.accept(conn)? {
             return Err(Error::Refused(Code::InvalidCredentials));
         }
@@ -57,9 +67,13 @@ pub fn log_in(
             address_digest: Some(from.to_vec()),
         };
         store::insert_session(conn, &session)?;
-        audit::record(conn, now, who(&person), Action::LoggedIn, session.id, None)?;
-        tokens(keys, settings, now, session.id, session.expires_at, person, secret)
-    })
+        if factor != Factor::NotSet {
+            second_factor::mark(conn, now, session.id)?;
+        }
+        audit::record(conn, now, who(&person), Action::LoggedIn, session.id, factor.told())?;
+        tokens(keys, settings, now, session.id, session.expires_at, person, secret).map(Ok)
+    })?;
+    begun.map_err(Error::Refused)
 }
 
 fn who(person: &Person) -> Who {
@@ -154,6 +168,7 @@ mod tests {
             invitation_hours: 72,
             password_memory_kib: 64,
             password_iterations: 1,
+            second_factor_required: true,
         };
         let now = Instant::from_microsecond(1_782_900_000_000_000);
         assert_eq!(access_seconds(&settings, now, now.plus_minutes(60)), 900);

@@ -252,17 +252,20 @@ pub(super) fn insert_session(conn: &mut Conn, row: &SessionRow) -> Result<()> {
 
 /// The person of a living session, in one query: it runs before every request.
 pub(super) fn actor(conn: &mut Conn, session: SessionId, person: PersonId, now: Instant) -> Result<Option<Actor>> {
-    let found: Option<(OrganisationId, OrganisationKind, bool)> = sessions::table
+    let found: Option<(OrganisationId, OrganisationKind, bool, bool)> = sessions::table
         .inner_join(people::table.inner_join(organisations::table))
         .filter(sessions::id.eq(session))
         .filter(sessions::ended_at.is_null())
         .filter(sessions::expires_at.gt(now))
         .filter(people::id.eq(person))
         .filter(people::disabled_at.is_null())
-        .select((organisations::id, organisations::kind, people::lead))
+        .select((organisations::id, organisations::kind, people::lead, sessions::second_factor_at.is_not_null()))
         .first(conn)
         .optional()?;
-    Ok(found.map(|(organisation, kind, lead)| Actor { person, organisation, session, role: kind.role(), lead }))
+    Ok(found.map(|(organisation, kind, lead, second_factor)| {
+        let role = kind.role();
+        Actor { person, organisation, session, role, lead, second_factor }
+    }))
 }
 
 /// The living session that this refresh token belongs to, its end and its person.

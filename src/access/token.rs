@@ -152,6 +152,7 @@ mod tests {
             invitation_hours: 72,
             password_memory_kib: 64,
             password_iterations: 1,
+            second_factor_required: true,
         };
         let claims = Claims {
             iss: settings.issuer.clone(),

@@ -35,6 +35,13 @@ crate::text_enum! {
         PersonDisabled = "person_disabled",
         PersonEnabled = "person_enabled",
         OrganisationCreated = "organisation_created",
+        SecondFactorBegun = "second_factor_begun",
+        SecondFactorSet = "second_factor_set",
+        SecondFactorRemoved = "second_factor_removed",
+        SecondFactorReset = "second_factor_reset",
+        RecoveryCodesRenewed = "recovery_codes_renewed",
+        /// Too many of them ended a session.
+        WrongCodes = "wrong_codes",
         // keys
         KeyAdded = "key_added",
         KeyRetired = "key_retired",

@@ -35,6 +35,7 @@ diesel::table! {
         totp_sealed -> Nullable<Binary>,
         totp_confirmed_at -> Nullable<ty::Instant>,
         totp_last_step -> Nullable<BigInt>,
+        totp_pending_sealed -> Nullable<Binary>,
     }
 }
 
@@ -49,6 +50,7 @@ diesel::table! {
         expires_at -> ty::Instant,
         ended_at -> Nullable<ty::Instant>,
         second_factor_at -> Nullable<ty::Instant>,
+        wrong_codes -> Integer,
         address_digest -> Nullable<Binary>,
     }
 }

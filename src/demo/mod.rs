@@ -19,7 +19,7 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, SecondFactor};
 use crate::kit::time::{Clock, SystemClock, Zone};
 use crate::{schedule, service};
 
@@ -79,6 +79,8 @@ pub fn settings(mut config: Config, files: &Files, port: u16) -> Config {
     config.server.public_url = format!("http://127.0.0.1:{port}");
     config.database.url = format!("sqlite://{}", files.database().display());
     config.keys.directory = files.directory.join("keys");
+    // whoever tries it has no authenticator at hand
+    config.access.second_factor = SecondFactor::Optional;
     (config.log.level, config.log.format) = ("warn".to_owned(), LogFormat::Text);
     config
 }

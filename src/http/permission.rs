@@ -14,13 +14,14 @@ use super::guard::Guard;
 use super::list::Cursors;
 use super::order::Checking;
 use super::problem::{Answer, Problem};
-use crate::access::{self, Actor, Role};
+use crate::access::{self, Actor, Role, second_factor};
 use crate::kit::error::{Code, Error};
 
-/// Who may do something: the roles, and whether only their leads.
+/// Who may do something: the roles, whether only their leads, and whether before they have a second factor that they need.
 pub trait Policy: 'static {
     const ROLES: &'static [Role];
     const LEAD: bool = false;
+    const BEFORE_SECOND_FACTOR: bool = false;
 }
 
 /// A request from somebody whom policy `P` lets in; 401 or 403 otherwise.
@@ -32,7 +33,8 @@ pub struct Permit<P: Policy> {
 }
 
 macro_rules! policies {
-    ($($(#[$meta:meta])* $name:ident: $($role:ident)|+ $(, lead = $lead:literal)?;)*) => {
+    ($($(#[$meta:meta])* $name:ident: $($role:ident)|+ $(, lead = $lead:literal)?
+        $(, before_second_factor = $before:literal)?;)*) => {
         /// The policies themselves; handlers use the aliases beside.
         pub mod policy {
             use super::{Policy, Role};
@@ -41,6 +43,7 @@ macro_rules! policies {
                 impl Policy for $name {
                     const ROLES: &'static [Role] = &[$(Role::$role),+];
                     $(const LEAD: bool = $lead;)?
+                    $(const BEFORE_SECOND_FACTOR: bool = $before;)?
                 }
             )*
         }
@@ -50,8 +53,8 @@ macro_rules! policies {
 
 // Which rows they then see or change is the domain's business; this page says who may ask at all.
 policies! {
-    /// Everybody who is signed in.
-    AnyRole: Administrator | Manager | SocialWorker | Producer | Funder | Evaluator;
+    /// Everybody who is signed in, for what concerns their own login.
+    AnyRole: Administrator | Manager | SocialWorker | Producer | Funder | Evaluator, before_second_factor = true;
 
     // access
     /// And what becomes of them later. For which organisations, and leads only, is decided there.
@@ -117,6 +120,9 @@ impl<P: Policy> FromRequest for Permit<P> {
                 }
             }
             let actor = actor?;
+            if !P::BEFORE_SECOND_FACTOR && second_factor::is_missing(&state.access, &actor) {
+                return Err(Problem(Error::Refused(Code::SecondFactorMissing)));
+            }
             if !lets_in::<P>(&actor) {
                 return Err(Problem(Error::Refused(Code::Forbidden)));
             }
@@ -158,7 +164,7 @@ mod tests {
         let actor = |role, lead| {
             let now = Instant::from_microsecond(0);
             let (person, organisation) = (PersonId::new(now), OrganisationId::new(now));
-            Actor { person, organisation, session: SessionId::new(now), role, lead }
+            Actor { person, organisation, session: SessionId::new(now), role, lead, second_factor: false }
         };
         assert!(lets_in::<policy::MayEnrol>(&actor(Role::SocialWorker, false)));
         assert!(!lets_in::<policy::MayEnrol>(&actor(Role::Administrator, true)));

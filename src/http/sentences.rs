@@ -99,8 +99,8 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Sign in first", "You are not signed in, or your session has ended. Sign in."),
         ],
         Code::InvalidCredentials => [
-            ("Connexion refusée", "L’adresse ou le mot de passe ne convient pas. Vérifiez-les et réessayez."),
-            ("Sign-in refused", "The address or the password is not right. Check them and try again."),
+            ("Connexion refusée", "L’adresse, le mot de passe ou le code ne convient pas. Vérifiez-les et réessayez."),
+            ("Sign-in refused", "The address, the password or the code is not right. Check them and try again."),
         ],
         Code::InvalidRefreshToken => [
             ("Session terminée", "Cette session ne peut plus être prolongée. Connectez-vous à nouveau."),
@@ -141,6 +141,16 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
                 "Votre rôle demande un second facteur. Activez-le, puis reprenez ce que vous faisiez.",
             ),
             ("Second factor to be set up", "Your role needs a second factor. Set it up, then go on with what you did."),
+        ],
+        Code::WrongCode => [
+            (
+                "Code non valable",
+                "Ce code ne convient pas ou a déjà servi. Attendez le suivant, ou donnez un code de secours.",
+            ),
+            (
+                "Code not valid",
+                "This code is not right or was used already. Wait for the next, or give a recovery code.",
+            ),
         ],
         Code::PersonState => [
             ("Compte dans un autre état", "Ce compte n’est pas dans l’état que demande cette opération."),

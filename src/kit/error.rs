@@ -31,6 +31,7 @@ crate::text_enum! {
         TooManyAttempts = "too_many_attempts",
         SecondFactorRequired = "second_factor_required",
         SecondFactorMissing = "second_factor_missing",
+        WrongCode = "wrong_code",
         PersonState = "person_state",
         // programme
         ProgrammeNotDraft = "programme_not_draft",

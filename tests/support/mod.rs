@@ -1,5 +1,6 @@
 //! What every test stands on: a world with its own database and clock, clients that hold each exchange to the contract.
 
+pub mod authenticator;
 pub mod client;
 pub mod contract;
 pub mod figures;

@@ -45,7 +45,8 @@ impl Process {
             .env("PRIMEUR__LIMITS__SESSION_PER_SECOND", "0")
             .env("PRIMEUR__LIMITS__ADDRESS_PER_SECOND", "0")
             .env("PRIMEUR__LIMITS__STRANGER_PER_SECOND", "0")
-            .env("PRIMEUR__KEYS__DIRECTORY", self.directory.join("keys"));
+            .env("PRIMEUR__KEYS__DIRECTORY", self.directory.join("keys"))
+            .env("PRIMEUR__ACCESS__SECOND_FACTOR", "optional");
         command
     }
 

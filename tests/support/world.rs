@@ -84,8 +84,17 @@ impl World {
     }
 
     /// The same deployment where tokens and sessions last as long as in service: ten minutes, twelve hours.
-    pub fn with_short_sessions(mut self) -> Self {
-        self.state.access = Arc::new(access::Settings { access_minutes: 10, session_hours: 12, ..lasting_access() });
+    pub fn with_short_sessions(self) -> Self {
+        self.restarted(access::Settings { access_minutes: 10, session_hours: 12, ..lasting_access() })
+    }
+
+    /// The same deployment where managers and administrators need a second factor, as in service.
+    pub fn requiring_second_factor(self) -> Self {
+        self.restarted(access::Settings { second_factor_required: true, ..lasting_access() })
+    }
+
+    fn restarted(mut self, settings: access::Settings) -> Self {
+        self.state.access = Arc::new(settings);
         self.with_limits(no_limits())
     }
 
@@ -176,6 +185,7 @@ fn lasting_access() -> access::Settings {
         invitation_hours: 72,
         password_memory_kib: 8,
         password_iterations: 1,
+        second_factor_required: false,
     }
 }
 

@@ -12,6 +12,7 @@ ALTER TABLE people ADD COLUMN disabled_at TIMESTAMPTZ;
 ALTER TABLE people ADD COLUMN totp_sealed BYTEA; -- the secret of RFC 6238, sealed with the person's id
 ALTER TABLE people ADD COLUMN totp_confirmed_at TIMESTAMPTZ; -- from then on a login asks for a code
 ALTER TABLE people ADD COLUMN totp_last_step INT8; -- 30-second steps since 1970: a code is good once
+ALTER TABLE people ADD COLUMN totp_pending_sealed BYTEA; -- begun, and not in force before a code of it has come
 
 CREATE TABLE recovery_codes (
   person_id UUID NOT NULL REFERENCES people (id),
@@ -21,6 +22,7 @@ CREATE TABLE recovery_codes (
 );
 
 ALTER TABLE sessions ADD COLUMN second_factor_at TIMESTAMPTZ;
+ALTER TABLE sessions ADD COLUMN wrong_codes INT4 NOT NULL DEFAULT 0; -- too many of them end the session
 ALTER TABLE sessions ADD COLUMN address_digest BYTEA; -- keyed: where the login came from
 CREATE INDEX sessions_by_person ON sessions (person_id, id);
 

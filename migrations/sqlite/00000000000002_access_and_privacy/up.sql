@@ -12,6 +12,7 @@ ALTER TABLE people ADD COLUMN disabled_at INTEGER;
 ALTER TABLE people ADD COLUMN totp_sealed BLOB; -- the secret of RFC 6238, sealed with the person's id
 ALTER TABLE people ADD COLUMN totp_confirmed_at INTEGER; -- from then on a login asks for a code
 ALTER TABLE people ADD COLUMN totp_last_step INTEGER; -- 30-second steps since 1970: a code is good once
+ALTER TABLE people ADD COLUMN totp_pending_sealed BLOB; -- begun, and not in force before a code of it has come
 
 CREATE TABLE recovery_codes (
   person_id BLOB NOT NULL REFERENCES people (id),
@@ -21,6 +22,7 @@ CREATE TABLE recovery_codes (
 ) STRICT;
 
 ALTER TABLE sessions ADD COLUMN second_factor_at INTEGER;
+ALTER TABLE sessions ADD COLUMN wrong_codes INTEGER NOT NULL DEFAULT 0; -- too many of them end the session
 ALTER TABLE sessions ADD COLUMN address_digest BLOB; -- keyed: where the login came from
 CREATE INDEX sessions_by_person ON sessions (person_id, id);
 
