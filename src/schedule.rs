@@ -28,7 +28,7 @@ pub struct Done {
 pub fn run(db: &Db) -> Result<Done> {
     let issued = each_batch(db, allowance::enrolments_due, allowance::issue)?;
     let closed = each_batch(db, allowance::enrolments_to_close, allowance::close)?;
-    let ended = db.write(enrolment::end_finished)?;
+    let ended = each_batch(db, enrolment::finished, enrolment::end_finished)?;
     let mut done = Done { issued, closed, moved_up: 0, ended };
     for programme in db.read(programme::all)? {
         match enrolment::move_up(db, programme) {

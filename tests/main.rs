@@ -5,6 +5,7 @@ mod support;
 mod access;
 mod allowance;
 mod attempts;
+mod audit;
 mod concurrency;
 mod crash;
 mod downloads;

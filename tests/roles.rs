@@ -50,7 +50,7 @@ fn guarded() -> Vec<Operation> {
 }
 
 /// The path with ids filled in, by the names of the resource before each: `programmes`, `organisation_id`, `month`.
-fn filled(path: &str, id: impl Fn(&str) -> String) -> String {
+pub fn filled(path: &str, id: impl Fn(&str) -> String) -> String {
     let mut resource = "";
     let mut segments = Vec::new();
     for segment in path.split('/') {

@@ -129,6 +129,7 @@ fn the_journal_only_grows(world: World) {
         ("redemption_lines", "amount_cents"),
         ("voids", "reason"),
         ("agreements", "granted_cents"),
+        ("audit_entries", "action"),
     ] {
         assert!(sql.number(&format!("SELECT count(*) FROM {table}")) > 0, "{table} is empty: nothing to refuse");
         let says = format!("{table} only grows");

@@ -26,6 +26,7 @@ on_both_databases!(
     an_ended_enrolment_with_money_committed_is_named,
     a_month_that_goes_below_zero_is_named,
     a_month_whose_purchases_are_gone_is_named,
+    a_changed_a_removed_and_an_inserted_audit_entry_are_named,
     the_command_says_ok_or_which_row_is_wrong,
 );
 
@@ -103,6 +104,58 @@ fn a_changed_promise_is_named(world: World) {
     tamper(&town.world, "UPDATE allowances SET amount_cents = amount_cents + 1 WHERE period = 3");
     found(&town, "allowances", "but its parts are");
     found(&town, "enrolments", "but its allowances are");
+}
+
+fn a_changed_a_removed_and_an_inserted_audit_entry_are_named(world: World) {
+    let town = lived_in(world);
+    let mut sql = Sql::of(&town.world);
+    let count = sql.number("SELECT max(sequence) FROM audit_entries");
+    assert!(count > 10, "{count}");
+    let findings = || {
+        let findings = primeur::verify::run(&town.world.state.db).unwrap().findings;
+        assert!(findings.iter().all(|finding| finding.table == "audit_entries"), "{findings:#?}");
+        findings.into_iter().map(|finding| (finding.row, finding.what)).collect::<Vec<_>>()
+    };
+    let changed = |sequence: i64| (sequence.to_string(), "is not as it was written".to_owned());
+    let columns = ["occurred_at", "person_id", "organisation_id", "action", "subject", "detail", "digest"];
+    let all = columns.join(", ");
+    // each column of one entry, taken from another and put back
+    for column in columns {
+        let of = |from: &str| {
+            format!("UPDATE audit_entries SET {column} = (SELECT {column} FROM {from}) WHERE sequence = 5")
+        };
+        tamper(&town.world, "CREATE TABLE kept AS SELECT * FROM audit_entries WHERE sequence = 5");
+        let other = match column {
+            "person_id" => "(SELECT id AS person_id FROM people ORDER BY created_at DESC LIMIT 1) p",
+            "organisation_id" => "(SELECT id AS organisation_id FROM organisations ORDER BY created_at DESC LIMIT 1) o",
+            "detail" => "(SELECT 'x' AS detail) d",
+            "occurred_at" => "(SELECT closes_at AS occurred_at FROM allowances LIMIT 1) a",
+            "action" => "(SELECT 'logged_in_' AS action) a",
+            _ => "audit_entries WHERE sequence = 7",
+        };
+        tamper(&town.world, &of(other));
+        assert_eq!(findings()[0], changed(5), "{column}");
+        tamper(&town.world, &of("kept"));
+        tamper(&town.world, "DROP TABLE kept");
+        assert_eq!(findings(), [], "{column}");
+    }
+    // a copy at the end has a digest of another place
+    tamper(
+        &town.world,
+        &format!(
+            "INSERT INTO audit_entries (sequence, {all}) SELECT {count} + 1, {all} FROM audit_entries WHERE sequence = {count}"
+        ),
+    );
+    assert_eq!(findings(), [changed(count + 1)]);
+    tamper(&town.world, &format!("DELETE FROM audit_entries WHERE sequence = {count} + 1"));
+    tamper(&town.world, "DELETE FROM audit_entries WHERE sequence = 5");
+    assert_eq!(findings(), [("6".to_owned(), "comes where 5 is missing".to_owned()), changed(6)]);
+    // one put in between, and all after it moved
+    tamper(
+        &town.world,
+        &format!("INSERT INTO audit_entries (sequence, {all}) SELECT 5, {all} FROM audit_entries WHERE sequence = 4"),
+    );
+    assert_eq!(findings(), [changed(5), changed(6)]);
 }
 
 fn a_changed_share_is_named(world: World) {

@@ -27,8 +27,9 @@ pub fn close(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Resul
     return_parts(conn, now, &parts)
 }
 
-/// Takes back every promise not yet issued, and with `issued` also what was issued and is not spent.
-pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bool) -> Result<()> {
+/// Takes back every promise not yet issued, and with `issued` also what was issued and is not spent. False where nothing
+/// was left to take.
+pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bool) -> Result<bool> {
     store::lock(conn, enrolment)?;
     let promised: Vec<_> =
         store::allowances(conn, enrolment)?.into_iter().filter(|a| a.state == State::Committed).collect();
@@ -52,11 +53,14 @@ pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bo
         }
     };
     ledger::post(conn, now, &parts.iter().map(back).collect::<Vec<_>>())?;
-    if issued {
-        let parts = store::open_parts(conn, &[enrolment], None)?;
-        return_parts(conn, now, &parts)?;
-    }
-    Ok(())
+    let returned = match issued {
+        true => {
+            let parts = store::open_parts(conn, &[enrolment], None)?;
+            return_parts(conn, now, &parts)?
+        }
+        false => 0,
+    };
+    Ok(!promised.is_empty() || returned > 0)
 }
 
 fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<usize> {

@@ -45,6 +45,34 @@ crate::text_enum! {
         // keys
         KeyAdded = "key_added",
         KeyRetired = "key_retired",
+        ProgrammeCreated = "programme_created",
+        ProgrammeRewritten = "programme_rewritten",
+        ProgrammeOpened = "programme_opened",
+        ProgrammeClosed = "programme_closed",
+        /// Into the programme that is the subject; the detail is the member.
+        MemberAdmitted = "member_admitted",
+        AgreementSigned = "agreement_signed",
+        /// The detail is which of it is new.
+        ProducerProfileSet = "producer_profile_set",
+        StallOpened = "stall_opened",
+        StallClosed = "stall_closed",
+        /// Of applications the subject is the producer, the detail the programme.
+        ApplicationMade = "application_made",
+        ApplicationApproved = "application_approved",
+        ApplicationRefused = "application_refused",
+        ApplicationSuspended = "application_suspended",
+        /// The detail is the state it begins in.
+        EnrolmentMade = "enrolment_made",
+        EnrolmentMovedUp = "enrolment_moved_up",
+        EnrolmentSuspended = "enrolment_suspended",
+        EnrolmentResumed = "enrolment_resumed",
+        EnrolmentLeft = "enrolment_left",
+        EnrolmentEnded = "enrolment_ended",
+        VoucherHandedOver = "voucher_handed_over",
+        VoucherBlocked = "voucher_blocked",
+        VoucherUnblocked = "voucher_unblocked",
+        /// The detail is the card in its place.
+        VoucherReplaced = "voucher_replaced",
     }
 }
 

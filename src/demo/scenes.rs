@@ -12,7 +12,7 @@ use crate::household::{self, Composition};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, VoucherId};
 use crate::kit::money::Cents;
-use crate::kit::time::Day;
+use crate::kit::time::{Day, Instant};
 use crate::producer::{self, Decision};
 use crate::redemption::{self, Filter};
 use crate::voucher::{self, Voucher};
@@ -123,11 +123,15 @@ impl Life {
         Ok(())
     }
 
-    fn change_card(&mut self, part: Part, change: fn(&mut Conn, &Actor, VoucherId) -> Result<Voucher>) -> Result<()> {
+    fn change_card(
+        &mut self,
+        part: Part,
+        change: fn(&mut Conn, Instant, &Actor, VoucherId) -> Result<Voucher>,
+    ) -> Result<()> {
         let Some(home) = self.of_part(part) else { return Ok(()) };
         let Some(card) = &self.homes[home].card else { return Ok(()) };
         let (desk, voucher) = (self.desk(home), card.voucher.id);
-        self.world.write(|conn, _| change(conn, desk, voucher)).map(drop)
+        self.world.write(|conn, now| change(conn, now, desk, voucher)).map(drop)
     }
 
     /// A lost card is replaced in a minute; whoever finds the old one gets nothing.
@@ -155,11 +159,11 @@ impl Life {
     fn change_enrolment(
         &mut self,
         part: Part,
-        change: fn(&mut Conn, &Actor, EnrolmentId) -> Result<Enrolment>,
+        change: fn(&mut Conn, Instant, &Actor, EnrolmentId) -> Result<Enrolment>,
     ) -> Result<()> {
         let Some(home) = self.of_part(part) else { return Ok(()) };
         let (desk, enrolment) = (self.desk(home), self.homes[home].enrolment);
-        self.world.write(|conn, _| change(conn, desk, enrolment)).map(drop)
+        self.world.write(|conn, now| change(conn, now, desk, enrolment)).map(drop)
     }
 
     fn leave(&mut self, part: Part, return_issued: bool) -> Result<()> {
@@ -186,7 +190,7 @@ impl Life {
     fn close_stall(&mut self, day: Day) -> Result<()> {
         let Some((actor, stalls)) = self.cast.sellers.get(10) else { return Ok(()) };
         let Some(&stall) = stalls.last() else { return Ok(()) };
-        self.world.write(|conn, _| producer::close_stall(conn, actor, stall))?;
+        self.world.write(|conn, now| producer::close_stall(conn, now, actor, stall))?;
         self.quiet.push((stall, day.plus_days(WORD_GOES_ROUND)));
         Ok(())
     }

@@ -148,12 +148,12 @@ async fn change(
 }
 
 pub async fn suspend_enrolment(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Enrolment>) -> Answer {
-    let command = |conn: &mut Conn, _, actor: &Actor, id| super::suspend(conn, actor, id);
+    let command = |conn: &mut Conn, now, actor: &Actor, id| super::suspend(conn, now, actor, id);
     Ok(ok(&change(state, permit, id.0, command).await?))
 }
 
 pub async fn resume_enrolment(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Enrolment>) -> Answer {
-    let command = |conn: &mut Conn, _, actor: &Actor, id| super::resume(conn, actor, id);
+    let command = |conn: &mut Conn, now, actor: &Actor, id| super::resume(conn, now, actor, id);
     Ok(ok(&change(state, permit, id.0, command).await?))
 }
 

@@ -6,6 +6,7 @@ mod verify;
 
 use crate::access::Actor;
 use crate::allowance::{self, Promise};
+use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db, Page};
 use crate::household;
 use crate::kit::error::{Code, Error, Result};
@@ -89,6 +90,8 @@ pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -
         enrolment.activate(now, &periods);
         store::update(conn, &enrolment)?;
     }
+    let detail = Some(enrolment.state.to_string());
+    audit::record(conn, now, actor.who(), Action::EnrolmentMade, enrolment.id, detail)?;
     Ok(enrolment)
 }
 
@@ -122,6 +125,7 @@ fn move_up_one(conn: &mut Conn, now: Instant, id: ProgrammeId) -> Result<Option<
     let Some(periods) = periods else {
         first.state = State::Ended;
         store::update(conn, &first)?;
+        audit::record(conn, now, Who::SERVICE, Action::EnrolmentEnded, first.id, None)?;
         return Ok(Some(Turn::TooLate));
     };
     let amount = programme.rules()?.amount_for(first.adults, first.children);
@@ -130,6 +134,7 @@ fn move_up_one(conn: &mut Conn, now: Instant, id: ProgrammeId) -> Result<Option<
     }
     first.activate(now, &periods);
     store::update(conn, &first)?;
+    audit::record(conn, now, Who::SERVICE, Action::EnrolmentMovedUp, first.id, None)?;
     Ok(Some(Turn::Activated))
 }
 
@@ -154,12 +159,16 @@ fn next_in_turn(
 }
 
 /// No purchase goes through until it is resumed.
-pub fn suspend(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
-    change(conn, actor, id, State::Active, State::Suspended)
+pub fn suspend(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
+    let suspended = change(conn, actor, id, State::Active, State::Suspended)?;
+    audit::record(conn, now, actor.who(), Action::EnrolmentSuspended, id, None)?;
+    Ok(suspended)
 }
 
-pub fn resume(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
-    change(conn, actor, id, State::Suspended, State::Active)
+pub fn resume(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
+    let resumed = change(conn, actor, id, State::Suspended, State::Active)?;
+    audit::record(conn, now, actor.who(), Action::EnrolmentResumed, id, None)?;
+    Ok(resumed)
 }
 
 fn change(conn: &mut Conn, actor: &Actor, id: EnrolmentId, from: State, to: State) -> Result<Enrolment> {
@@ -186,7 +195,10 @@ pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, retu
     match enrolment.state {
         State::Ended => return Err(Error::Refused(Code::EnrolmentState)),
         State::Left => {
-            allowance::release(conn, now, id, return_issued)?;
+            if allowance::release(conn, now, id, return_issued)? {
+                let detail = Some("returned".to_owned());
+                audit::record(conn, now, actor.who(), Action::EnrolmentLeft, id, detail)?;
+            }
             return Ok(enrolment);
         }
         State::Waiting | State::Active | State::Suspended => {}
@@ -201,12 +213,28 @@ pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, retu
     allowance::release(conn, now, id, return_issued)?;
     (enrolment.state, enrolment.left_at, enrolment.waiting_since) = (State::Left, Some(now), None);
     store::update(conn, &enrolment)?;
+    let detail = return_issued.then(|| "returned".to_owned());
+    audit::record(conn, now, actor.who(), Action::EnrolmentLeft, id, detail)?;
     Ok(enrolment)
 }
 
-/// Ends the enrolments whose last window has closed; returns how many.
-pub fn end_finished(conn: &mut Conn, now: Instant) -> Result<usize> {
-    store::end_finished(conn, now)
+/// Running enrolments whose last window has closed, in order of id.
+pub fn finished(conn: &mut Conn, now: Instant, after: Option<EnrolmentId>, limit: i64) -> Result<Vec<EnrolmentId>> {
+    store::finished(conn, now, after, limit)
+}
+
+/// Ends those of these enrolments whose last window has closed; returns how many.
+pub fn end_finished(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {
+    let mut ended = Vec::new();
+    for id in enrolments {
+        if store::end_finished(conn, *id, now)? {
+            ended.push(*id);
+        }
+    }
+    for id in &ended {
+        audit::record(conn, now, Who::SERVICE, Action::EnrolmentEnded, id, None)?;
+    }
+    Ok(ended.len())
 }
 
 /// An enrolment of the caller's own structure.

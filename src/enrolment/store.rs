@@ -120,12 +120,27 @@ pub fn counts(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<(State, i64
         .load(conn)?)
 }
 
-pub fn end_finished(conn: &mut Conn, now: Instant) -> Result<usize> {
-    Ok(diesel::update(enrolments::table)
+pub fn finished(conn: &mut Conn, now: Instant, after: Option<EnrolmentId>, limit: i64) -> Result<Vec<EnrolmentId>> {
+    let mut query = enrolments::table
         .filter(enrolments::state.eq_any([State::Active, State::Suspended]))
         .filter(enrolments::closes_at.le(now))
-        .set(enrolments::state.eq(State::Ended))
-        .execute(conn)?)
+        .select(enrolments::id)
+        .order(enrolments::id)
+        .limit(limit)
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(enrolments::id.gt(after));
+    }
+    Ok(query.load(conn)?)
+}
+
+/// False where it is over already, or goes on.
+pub fn end_finished(conn: &mut Conn, id: EnrolmentId, now: Instant) -> Result<bool> {
+    let finished = enrolments::table
+        .find(id)
+        .filter(enrolments::state.eq_any([State::Active, State::Suspended]))
+        .filter(enrolments::closes_at.le(now));
+    Ok(diesel::update(finished).set(enrolments::state.eq(State::Ended)).execute(conn)? == 1)
 }
 
 /// A page of all enrolments, for verification.

@@ -154,7 +154,7 @@ pub async fn list_stalls(state: web::Data<State>, permit: MayReadStalls, query: 
 }
 
 pub async fn close_stall(state: web::Data<State>, permit: MayWriteStalls, id: PathId<kind::Stall>) -> Answer {
-    let stall = state.write(move |conn, _| super::close_stall(conn, &permit.actor, id.0)).await?;
+    let stall = state.write(move |conn, now| super::close_stall(conn, now, &permit.actor, id.0)).await?;
     Ok(ok(&StallAnswer::from(stall)))
 }
 

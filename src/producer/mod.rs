@@ -6,6 +6,7 @@ pub mod siret;
 mod store;
 
 use crate::access::Actor;
+use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::kit::commune::Commune;
 use crate::kit::error::{Code, Error, Result};
@@ -47,6 +48,14 @@ impl Decision {
             Decision::Suspend => (&[Approved], Suspended),
         }
     }
+
+    fn action(self) -> Action {
+        match self {
+            Decision::Approve => Action::ApplicationApproved,
+            Decision::Refuse => Action::ApplicationRefused,
+            Decision::Suspend => Action::ApplicationSuspended,
+        }
+    }
 }
 
 /// Who is paid, and on which account.
@@ -60,8 +69,21 @@ pub struct Profile {
 
 /// Sets the caller's own profile. A SIRET belongs to one producer only.
 pub fn set_profile(conn: &mut Conn, now: Instant, actor: &Actor, profile: &Profile) -> Result<Producer> {
+    let before = get(conn, actor, actor.organisation)?;
     store::upsert_profile(conn, actor.organisation, profile, now).map_err(|e| e.or_duplicate(Code::SiretTaken))?;
-    get(conn, actor, actor.organisation)
+    let producer = get(conn, actor, actor.organisation)?;
+    let changed: Vec<&str> = [
+        ("siret", before.siret != producer.siret),
+        ("iban", before.iban != producer.iban),
+        ("account_holder", before.account_holder != producer.account_holder),
+    ]
+    .into_iter()
+    .filter_map(|(field, changed)| changed.then_some(field))
+    .collect();
+    if !changed.is_empty() {
+        audit::record(conn, now, actor.who(), Action::ProducerProfileSet, producer.id, Some(changed.join(" ")))?;
+    }
+    Ok(producer)
 }
 
 /// A producer that the caller may see: itself, or one that applied to a programme of the caller's.
@@ -84,6 +106,7 @@ pub fn open_stall(conn: &mut Conn, now: Instant, actor: &Actor, name: &Line<200>
         created_at: now,
     };
     store::insert_stall(conn, &stall)?;
+    audit::record(conn, now, actor.who(), Action::StallOpened, stall.id, None)?;
     Ok(stall)
 }
 
@@ -103,9 +126,13 @@ pub fn stalls(
 }
 
 /// Nothing is redeemed there any more. A closed stall stays closed.
-pub fn close_stall(conn: &mut Conn, actor: &Actor, id: StallId) -> Result<Stall> {
-    store::close_stall(conn, actor.organisation, id)?;
-    stall(conn, actor, id)
+pub fn close_stall(conn: &mut Conn, now: Instant, actor: &Actor, id: StallId) -> Result<Stall> {
+    let closed = store::close_stall(conn, actor.organisation, id)?;
+    let stall = stall(conn, actor, id)?;
+    if closed {
+        audit::record(conn, now, actor.who(), Action::StallClosed, id, None)?;
+    }
+    Ok(stall)
 }
 
 /// Asks a programme for approval; whoever has asked already gets the standing application.
@@ -120,8 +147,13 @@ pub fn apply(conn: &mut Conn, now: Instant, actor: &Actor, programme: ProgrammeI
     if !store::has_profile(conn, actor.organisation)? {
         return Err(Error::Refused(Code::ProducerIncomplete));
     }
-    store::insert_application(conn, programme, actor.organisation, now)?;
-    application(conn, programme, actor.organisation)
+    let new = store::insert_application(conn, programme, actor.organisation, now)?;
+    let made = application(conn, programme, actor.organisation)?;
+    if new {
+        let (subject, detail) = (actor.organisation, Some(programme.to_string()));
+        audit::record(conn, now, actor.who(), Action::ApplicationMade, subject, detail)?;
+    }
+    Ok(made)
 }
 
 /// Applications to a programme of the caller's own, in order of producer.
@@ -152,7 +184,11 @@ pub fn decide(
     let (from, to) = decision.step();
     let moved = store::move_application(conn, programme, producer, from, to, now, actor.person)?;
     let standing = application(conn, programme, producer)?;
-    if moved { Ok(standing) } else { Err(Error::Refused(Code::ApplicationState)) }
+    if !moved {
+        return Err(Error::Refused(Code::ApplicationState));
+    }
+    audit::record(conn, now, actor.who(), decision.action(), producer, Some(programme.to_string()))?;
+    Ok(standing)
 }
 
 fn application(conn: &mut Conn, programme: ProgrammeId, producer: OrganisationId) -> Result<Application> {

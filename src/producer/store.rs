@@ -120,10 +120,10 @@ pub fn stall(conn: &mut Conn, producer: OrganisationId, id: StallId) -> Result<O
     Ok(own.select(Stall::as_select()).first(conn).optional()?)
 }
 
-pub fn close_stall(conn: &mut Conn, producer: OrganisationId, id: StallId) -> Result<()> {
+/// False where it is not open, or not this producer's.
+pub fn close_stall(conn: &mut Conn, producer: OrganisationId, id: StallId) -> Result<bool> {
     let own = stalls::table.find(id).filter(stalls::producer_id.eq(producer)).filter(stalls::open.eq(true));
-    diesel::update(own).set(stalls::open.eq(false)).execute(conn)?;
-    Ok(())
+    Ok(diesel::update(own).set(stalls::open.eq(false)).execute(conn)? == 1)
 }
 
 /// A page of the stalls that somebody may see, of one producer or of all.
@@ -169,12 +169,13 @@ pub fn visible_stalls(
 }
 
 /// An application of the first moment; where there is one already, it stays.
+/// False where there is one already.
 pub fn insert_application(
     conn: &mut Conn,
     programme: ProgrammeId,
     producer: OrganisationId,
     now: Instant,
-) -> Result<()> {
+) -> Result<bool> {
     let insert = diesel::insert_into(applications::table)
         .values((
             applications::programme_id.eq(programme),
@@ -183,8 +184,7 @@ pub fn insert_application(
             applications::applied_at.eq(now),
         ))
         .on_conflict_do_nothing();
-    Upsert(insert).execute(conn)?;
-    Ok(())
+    Ok(Upsert(insert).execute(conn)? == 1)
 }
 
 /// Applications with the producer's name.

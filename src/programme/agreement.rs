@@ -2,6 +2,7 @@
 
 use super::{Period, State, store};
 use crate::access::{self, Actor, OrganisationKind};
+use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{AgreementId, OrganisationId, ProgrammeId};
@@ -88,6 +89,8 @@ pub fn sign(
         occurred_at: now,
     };
     ledger::post(conn, now, &[grant])?;
+    let detail = Some(programme.id.to_string());
+    audit::record(conn, now, actor.who(), Action::AgreementSigned, agreement.id, detail)?;
     Ok(agreement)
 }
 

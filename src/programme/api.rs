@@ -203,8 +203,8 @@ pub async fn rewrite_programme(
     body: Json<ProgrammeRequest>,
 ) -> Answer {
     let draft = Draft::from(body.value);
-    let answer = state.write(move |conn, _| {
-        let programme = super::rewrite(conn, &permit.actor, id.0, &draft)?;
+    let answer = state.write(move |conn, now| {
+        let programme = super::rewrite(conn, now, &permit.actor, id.0, &draft)?;
         programme_answer(conn, programme)
     });
     Ok(ok(&answer.await?))

@@ -7,6 +7,7 @@ mod rules;
 mod store;
 
 use crate::access::{self, Actor, OrganisationKind};
+use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::kit::commune::Commune;
 use crate::kit::error::{Code, Error, FieldError, Result};
@@ -103,16 +104,18 @@ pub fn create(conn: &mut Conn, now: Instant, actor: &Actor, draft: &Draft) -> Re
     };
     store::insert(conn, &programme)?;
     store::replace_communes(conn, programme.id, &draft.communes)?;
+    audit::record(conn, now, actor.who(), Action::ProgrammeCreated, programme.id, None)?;
     Ok(programme)
 }
 
 /// Rewrites a draft; an open programme's rules are fixed.
-pub fn rewrite(conn: &mut Conn, actor: &Actor, id: ProgrammeId, draft: &Draft) -> Result<Programme> {
+pub fn rewrite(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId, draft: &Draft) -> Result<Programme> {
     draft.check()?;
     let mut programme = locked(conn, actor, id)?;
     if programme.state != State::Draft {
         return Err(Error::Refused(Code::ProgrammeNotDraft));
     }
+    let before = (programme.clone(), territory(conn, id)?);
     programme.name = draft.name.as_str().to_owned();
     programme.time_zone = draft.time_zone.to_string();
     (programme.starts_on, programme.ends_on) = (draft.starts_on, draft.ends_on);
@@ -122,6 +125,9 @@ pub fn rewrite(conn: &mut Conn, actor: &Actor, id: ProgrammeId, draft: &Draft) -
     programme.legal_reference = draft.legal_basis.as_ref().map(|(_, reference)| reference.as_str().to_owned());
     store::update(conn, &programme)?;
     store::replace_communes(conn, id, &draft.communes)?;
+    if before != (programme.clone(), territory(conn, id)?) {
+        audit::record(conn, now, actor.who(), Action::ProgrammeRewritten, id, None)?;
+    }
     Ok(programme)
 }
 
@@ -139,6 +145,7 @@ pub fn open(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> Re
     }
     (programme.state, programme.opened_at) = (State::Open, Some(now));
     store::update(conn, &programme)?;
+    audit::record(conn, now, actor.who(), Action::ProgrammeOpened, id, None)?;
     Ok(programme)
 }
 
@@ -149,6 +156,7 @@ pub fn close(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> R
     }
     (programme.state, programme.closed_at) = (State::Closed, Some(now));
     store::update(conn, &programme)?;
+    audit::record(conn, now, actor.who(), Action::ProgrammeClosed, id, None)?;
     Ok(programme)
 }
 
@@ -197,7 +205,10 @@ pub fn admit(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId, memb
     let kinds = [OrganisationKind::SocialStructure, OrganisationKind::Evaluator];
     let known = access::organisation_of_kind(conn, member, &kinds)?;
     known.ok_or(Error::Refused(Code::NotFound))?;
-    store::insert_member(conn, id, member, now)
+    if store::insert_member(conn, id, member, now)? {
+        audit::record(conn, now, actor.who(), Action::MemberAdmitted, id, Some(member.to_string()))?;
+    }
+    Ok(())
 }
 
 pub fn is_member(conn: &mut Conn, id: ProgrammeId, organisation: OrganisationId) -> Result<bool> {

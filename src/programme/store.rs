@@ -12,7 +12,7 @@ use crate::kit::id::{AgreementId, OrganisationId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 
-#[derive(Clone, Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = programmes, treat_none_as_default_value = false, treat_none_as_null = true)]
 pub struct Programme {
     pub id: ProgrammeId,
@@ -32,7 +32,7 @@ pub struct Programme {
 }
 
 /// One commune of a programme's territory.
-#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
 #[diesel(table_name = programme_communes)]
 pub struct Territory {
     pub programme_id: ProgrammeId,
@@ -136,7 +136,8 @@ pub fn replace_communes(conn: &mut Conn, id: ProgrammeId, communes: &[Commune]) 
     Ok(())
 }
 
-pub fn insert_member(conn: &mut Conn, id: ProgrammeId, member: OrganisationId, now: Instant) -> Result<()> {
+/// False where it is a member already.
+pub fn insert_member(conn: &mut Conn, id: ProgrammeId, member: OrganisationId, now: Instant) -> Result<bool> {
     let insert = diesel::insert_into(programme_members::table)
         .values((
             programme_members::programme_id.eq(id),
@@ -144,8 +145,7 @@ pub fn insert_member(conn: &mut Conn, id: ProgrammeId, member: OrganisationId, n
             programme_members::since.eq(now),
         ))
         .on_conflict_do_nothing();
-    Upsert(insert).execute(conn)?;
-    Ok(())
+    Ok(Upsert(insert).execute(conn)? == 1)
 }
 
 pub fn is_member(conn: &mut Conn, id: ProgrammeId, organisation: OrganisationId) -> Result<bool> {

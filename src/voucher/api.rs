@@ -133,9 +133,9 @@ async fn change(
     state: web::Data<State>,
     permit: MayEnrol,
     id: VoucherId,
-    command: fn(&mut Conn, &Actor, VoucherId) -> Result<Voucher>,
+    command: fn(&mut Conn, Instant, &Actor, VoucherId) -> Result<Voucher>,
 ) -> Answer {
-    let voucher = state.write(move |conn, _| command(conn, &permit.actor, id)).await?;
+    let voucher = state.write(move |conn, now| command(conn, now, &permit.actor, id)).await?;
     Ok(ok(&answer(&state, &voucher)))
 }
 

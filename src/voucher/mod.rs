@@ -8,6 +8,7 @@ pub mod token;
 
 use crate::access::Actor;
 use crate::allowance;
+use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::enrolment::{self, Enrolment};
 use crate::kit::error::{Code as ErrorCode, Error, Result};
@@ -71,7 +72,9 @@ pub fn hand_over(
     if store::standing(conn, enrolment.id)?.is_some() {
         return Err(Error::Refused(ErrorCode::VoucherExists));
     }
-    make(conn, now, secret, &enrolment, None)
+    let voucher = make(conn, now, secret, &enrolment, None)?;
+    audit::record(conn, now, actor.who(), Action::VoucherHandedOver, voucher.id, None)?;
+    Ok(voucher)
 }
 
 /// Makes a new card and refuses the old one from this moment. What is on it stays: money is the enrolment's, not the card's.
@@ -86,16 +89,22 @@ pub fn replace(conn: &mut Conn, now: Instant, actor: &Actor, secret: &Secret, id
         return Err(Error::Refused(ErrorCode::EnrolmentState));
     }
     store::set_state(conn, id, State::Replaced)?;
-    make(conn, now, secret, &enrolment, Some(id))
+    let voucher = make(conn, now, secret, &enrolment, Some(id))?;
+    audit::record(conn, now, actor.who(), Action::VoucherReplaced, id, Some(voucher.id.to_string()))?;
+    Ok(voucher)
 }
 
 /// Refuses a card until it is unblocked.
-pub fn block(conn: &mut Conn, actor: &Actor, id: VoucherId) -> Result<Voucher> {
-    change(conn, actor, id, State::Active, State::Blocked)
+pub fn block(conn: &mut Conn, now: Instant, actor: &Actor, id: VoucherId) -> Result<Voucher> {
+    let blocked = change(conn, actor, id, State::Active, State::Blocked)?;
+    audit::record(conn, now, actor.who(), Action::VoucherBlocked, id, None)?;
+    Ok(blocked)
 }
 
-pub fn unblock(conn: &mut Conn, actor: &Actor, id: VoucherId) -> Result<Voucher> {
-    change(conn, actor, id, State::Blocked, State::Active)
+pub fn unblock(conn: &mut Conn, now: Instant, actor: &Actor, id: VoucherId) -> Result<Voucher> {
+    let unblocked = change(conn, actor, id, State::Blocked, State::Active)?;
+    audit::record(conn, now, actor.who(), Action::VoucherUnblocked, id, None)?;
+    Ok(unblocked)
 }
 
 fn change(conn: &mut Conn, actor: &Actor, id: VoucherId, from: State, to: State) -> Result<Voucher> {
