@@ -5,7 +5,9 @@ use std::sync::{Arc, Barrier};
 use serde_json::{Value, json};
 
 use crate::support::client::new_key;
+use crate::support::sql::Sql;
 use crate::support::town::Till;
+use crate::support::world::PASSWORD;
 use crate::support::{Answer, Town, World, cents, on_both_databases};
 
 on_both_databases!(
@@ -16,6 +18,7 @@ on_both_databases!(
     households_that_race_for_the_last_money_are_enrolled_whole_or_wait,
     reports_never_lock_out_the_till,
     a_purchase_that_waited_over_midnight_is_of_the_new_month,
+    what_one_person_does_everywhere_at_once_does_not_stand_in_its_own_way,
 );
 
 /// Runs one job for each item, all let loose at the same moment.
@@ -168,5 +171,27 @@ fn a_purchase_that_waited_over_midnight_is_of_the_new_month(world: World) {
     assert_eq!(recorded.unwrap(), town.world.now());
     town.tills[0].redeem(&card.token, 100).expect(201);
     assert_eq!(town.report(0, "2026-07")["control"]["lines"], 0);
+    town.world.verify();
+}
+
+fn what_one_person_does_everywhere_at_once_does_not_stand_in_its_own_way(world: World) {
+    let town = Town::new(world);
+    let (anybody, seller) = (town.world.anybody(), town.tills[0].client.clone());
+    let email = seller.get("/api/v1/access/me").expect(200)["email"].clone();
+    // each writes an audit entry that names the person; a login takes the person's row before
+    let jobs = (0..90).map(|n| n % 3 != 0).collect();
+    let answers = at_once(jobs, move |log_in| {
+        if log_in {
+            anybody.post("/api/v1/access/login", json!({"email": email, "password": PASSWORD}))
+        } else {
+            let stall = json!({"name": "Halle", "commune": {"code": "62427", "name": "Hénin-Beaumont"}});
+            seller.post("/api/v1/stalls", stall)
+        }
+    });
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 201)));
+    if town.world.state.db.kind() == "postgresql" {
+        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        assert_eq!(Sql::of(&town.world).number(deadlocks), 0);
+    }
     town.world.verify();
 }
