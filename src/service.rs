@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use actix_web::{rt, web};
 
+use crate::access::keys::{purposes_in_use, register_keys};
 use crate::config::Config;
-use crate::db::Db;
+use crate::db::{Conn, Db, Queue, wait_in};
 use crate::http::State;
+use crate::kit::error::Error;
 use crate::kit::keys::{KeyStore, Purpose, files};
 use crate::kit::time::{Clock, SystemClock};
-use crate::{access, app, keyring, schedule};
+use crate::{app, keyring, schedule};
 
 /// Opens the database, without touching its schema. An embedded one gets its directory, for nobody else to read.
 pub fn open_database(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, String> {
@@ -48,24 +50,23 @@ pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
 }
 
 fn open_keys(config: &Config, db: &Db) -> Result<KeyStore, String> {
-    let (directory, now) = (&config.keys.directory, db.now());
-    let in_use = db.read(access::keys::purposes_in_use).map_err(|e| e.to_string())?;
-    let never_used: Vec<Purpose> = Purpose::ALL.iter().copied().filter(|purpose| !in_use.contains(purpose)).collect();
-    let made = files::make_missing(directory, &never_used, now)?;
-    let opened = KeyStore::open(directory, config.keys.overlap_minutes, now).map_err(|e| match in_use.is_empty() {
-        true => e,
-        false => format!("{e}. This database has been used with keys: restore them from your backup."),
-    });
-    let registered = opened.and_then(|store| {
-        let keys = store.now();
-        db.write(|conn, now| access::keys::register_keys(conn, now, &keys)).map_err(|e| e.to_string())?;
+    let (directory, overlap) = (&config.keys.directory, config.keys.overlap_minutes);
+    let open = |conn: &mut Conn, now| {
+        // of two first starts at once, one makes keys and the other finds them known
+        wait_in(conn, Queue::Audit)?;
+        let in_use = purposes_in_use(conn)?;
+        let never_used: Vec<_> = Purpose::ALL.iter().copied().filter(|purpose| !in_use.contains(purpose)).collect();
+        files::make_missing(directory, &never_used, now).map_err(Error::Internal)?;
+        let store = KeyStore::open(directory, overlap, now).map_err(|e| match in_use.is_empty() {
+            true => Error::Internal(e),
+            false => {
+                Error::Internal(format!("{e}. This database has been used with keys: restore them from your backup."))
+            }
+        })?;
+        register_keys(conn, now, &store.now())?;
         Ok(store)
-    });
-    // another server was first: what was made here has signed nothing, and must not be taken for a key of the deployment
-    if registered.is_err() {
-        made.iter().for_each(|path| drop(std::fs::remove_file(path)));
-    }
-    registered
+    };
+    db.write(open).map_err(|e| e.to_string())
 }
 
 /// Serves until it is told to stop, and then finishes what it has accepted.

@@ -12,6 +12,8 @@ mod downloads;
 mod enrolment;
 mod history;
 mod input;
+mod keys;
+mod keys_commands;
 mod limits;
 mod lists;
 mod migrations;

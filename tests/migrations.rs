@@ -113,7 +113,13 @@ fn processes_all_succeed(deployment: fn() -> Process) {
     let mut first = deployment();
     let other = deployment();
     let (directory, database_url) = (first.directory.clone(), first.database_url.clone());
-    let mut second = Process { directory, database_url, address: other.address.clone(), child: None };
+    let mut second = Process {
+        directory,
+        database_url,
+        address: other.address.clone(),
+        settings: other.settings.clone(),
+        child: None,
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| first.serve());
         scope.spawn(|| second.serve());

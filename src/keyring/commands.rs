@@ -117,10 +117,11 @@ pub fn rotate(db: &Db, settings: &Settings, purpose: Purpose) -> Said {
     }
     register(now)?;
     let held = Held::new(settings, purpose, now)?;
-    let waits = held.files.iter().zip(&held.begin).find(|(_, begins)| **begins > now);
-    if let Some((file, begins)) = waits.filter(|_| held.files.len() > 1) {
-        let id = file.id;
-        return Err(format!("the {purpose} key {id} waits already: from {begins} on it {}", verb(purpose)));
+    for (place, file) in held.files.iter().enumerate() {
+        if let State::Waits(begins) = held.state(place) {
+            let (id, verb) = (file.id, verb(purpose));
+            return Err(format!("the {purpose} key {id} waits already: from {begins} on it {verb}"));
+        }
     }
     let path = files::make(dir, purpose, now)?;
     register(now).map_err(|e| {

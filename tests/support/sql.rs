@@ -27,8 +27,12 @@ struct Number {
 
 impl Sql {
     pub fn of(world: &World) -> Self {
-        let Some(path) = world.database_url.strip_prefix("sqlite://") else {
-            return Sql::Postgresql(PgConnection::establish(&world.database_url).unwrap());
+        Self::at(&world.database_url)
+    }
+
+    pub fn at(database_url: &str) -> Self {
+        let Some(path) = database_url.strip_prefix("sqlite://") else {
+            return Sql::Postgresql(PgConnection::establish(database_url).unwrap());
         };
         let mut conn = SqliteConnection::establish(path).unwrap();
         conn.batch_execute("PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = ON;").unwrap();

@@ -57,7 +57,8 @@ impl World {
         let settings = Settings { url: database_url.clone(), connections: 8 };
         let db = Db::open(&settings, Arc::new(clock.clone())).unwrap();
         db.migrate().unwrap();
-        let keys = Keys::create(&directory.join("keys"), db.now()).unwrap();
+        // of the day before, as a clock that stands still gives two keys the same name
+        let keys = Keys::create(&directory.join("keys"), db.now().plus_minutes(-24 * 60)).unwrap();
         db.write(|conn, now| access::keys::register_keys(conn, now, &keys)).unwrap();
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let access = Arc::new(lasting_access());
@@ -112,6 +113,18 @@ impl World {
         self.address.trim_start_matches("http://")
     }
 
+    /// A second server on the same database, with keys of its own directory.
+    pub fn served_beside(&self, keys: KeyStore) -> Client {
+        self.serve_beside(State { keys, ..self.state.clone() })
+    }
+
+    fn serve_beside(&self, state: State) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        self.others.lock().unwrap().push(serve(state, no_limits(), listener));
+        Client::new(&address)
+    }
+
     fn stop(&mut self) {
         let others = std::mem::take(self.others.get_mut().unwrap());
         for (server, thread) in self.server.take().into_iter().chain(others) {
@@ -130,10 +143,7 @@ impl World {
         let settings = Settings { url: self.database_url.clone(), connections: 4 };
         let db = Db::open(&settings, Arc::new(self.clock.clone())).unwrap();
         let keys = KeyStore::open(&self.directory.join("keys"), OVERLAP, db.now()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        self.others.lock().unwrap().push(serve(State { db, keys, ..self.state.clone() }, no_limits(), listener));
-        Client::new(&address)
+        self.serve_beside(State { db, keys, ..self.state.clone() })
     }
 
     pub fn now(&self) -> Instant {

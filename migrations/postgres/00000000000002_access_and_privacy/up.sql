@@ -105,3 +105,26 @@ CREATE TABLE household_duplicates (
   CHECK ((dismissed_at IS NULL) = (dismissed_by IS NULL) AND (dismissed_at IS NULL) = (reason_sealed IS NULL))
 );
 CREATE INDEX duplicates_by_second ON household_duplicates (second_household);
+
+-- What is sealed under a retired key could not be opened any more once its file is gone: a server that has not heard of
+-- the retirement is refused. FOR SHARE, so that of a retirement and a seal under way each sees the other.
+CREATE FUNCTION refuse_retired_key() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  sealed BYTEA;
+  key TEXT;
+BEGIN
+  EXECUTE format('SELECT ($1).%I', TG_ARGV[0]) INTO sealed USING NEW;
+  key := encode(substr(sealed, 2, 4), 'hex'); -- after the version
+  PERFORM FROM signing_keys WHERE key_id = key FOR SHARE;
+  IF EXISTS (SELECT FROM signing_keys WHERE key_id = key AND retired_at IS NOT NULL) THEN
+    RAISE EXCEPTION 'the key % is retired: nothing is sealed under it', key USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER identities_under_a_living_key BEFORE INSERT OR UPDATE OF sealed ON sealed_identities
+  FOR EACH ROW EXECUTE FUNCTION refuse_retired_key('sealed');
+CREATE TRIGGER reasons_under_a_living_key BEFORE INSERT OR UPDATE OF reason_sealed ON household_duplicates
+  FOR EACH ROW WHEN (NEW.reason_sealed IS NOT NULL) EXECUTE FUNCTION refuse_retired_key('reason_sealed');
+CREATE TRIGGER second_factors_under_a_living_key BEFORE INSERT OR UPDATE OF totp_sealed ON people
+  FOR EACH ROW WHEN (NEW.totp_sealed IS NOT NULL) EXECUTE FUNCTION refuse_retired_key('totp_sealed');

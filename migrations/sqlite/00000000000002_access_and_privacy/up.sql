@@ -122,3 +122,36 @@ CREATE TABLE household_duplicates (
   CHECK ((dismissed_at IS NULL) = (dismissed_by IS NULL) AND (dismissed_at IS NULL) = (reason_sealed IS NULL))
 ) STRICT;
 CREATE INDEX duplicates_by_second ON household_duplicates (second_household);
+
+-- What is sealed under a retired key could not be opened any more once its file is gone: a server that has not heard of
+-- the retirement is refused.
+CREATE TRIGGER identities_under_a_living_key_insert BEFORE INSERT ON sealed_identities
+WHEN EXISTS (SELECT 1 FROM signing_keys WHERE key_id = lower(hex(substr(NEW.sealed, 2, 4))) AND retired_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'its key is retired: nothing is sealed under it');
+END;
+CREATE TRIGGER identities_under_a_living_key_update BEFORE UPDATE OF sealed ON sealed_identities
+WHEN EXISTS (SELECT 1 FROM signing_keys WHERE key_id = lower(hex(substr(NEW.sealed, 2, 4))) AND retired_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'its key is retired: nothing is sealed under it');
+END;
+CREATE TRIGGER reasons_under_a_living_key_insert BEFORE INSERT ON household_duplicates
+WHEN EXISTS (SELECT 1 FROM signing_keys WHERE key_id = lower(hex(substr(NEW.reason_sealed, 2, 4))) AND retired_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'its key is retired: nothing is sealed under it');
+END;
+CREATE TRIGGER reasons_under_a_living_key_update BEFORE UPDATE OF reason_sealed ON household_duplicates
+WHEN EXISTS (SELECT 1 FROM signing_keys WHERE key_id = lower(hex(substr(NEW.reason_sealed, 2, 4))) AND retired_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'its key is retired: nothing is sealed under it');
+END;
+CREATE TRIGGER second_factors_under_a_living_key_insert BEFORE INSERT ON people
+WHEN EXISTS (SELECT 1 FROM signing_keys WHERE key_id = lower(hex(substr(NEW.totp_sealed, 2, 4))) AND retired_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'its key is retired: nothing is sealed under it');
+END;
+CREATE TRIGGER second_factors_under_a_living_key_update BEFORE UPDATE OF totp_sealed ON people
+WHEN EXISTS (SELECT 1 FROM signing_keys WHERE key_id = lower(hex(substr(NEW.totp_sealed, 2, 4))) AND retired_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'its key is retired: nothing is sealed under it');
+END;
