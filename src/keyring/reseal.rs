@@ -13,13 +13,15 @@ const BATCH: i64 = 100;
 /// Batches of a place in one run, so that what else is due does not wait for all; the next run goes on.
 const BATCHES: usize = 50;
 
+type Find = fn(&mut Conn, &[KeyId], Option<[u8; 16]>, i64) -> Result<Vec<Sealed>>;
+
 /// A sealed column.
 struct Place {
     /// What it is sealed for.
     purpose: &'static str,
     /// How its rows are called to an operator.
     name: &'static str,
-    under: fn(&mut Conn, &[KeyId], Option<[u8; 16]>, i64) -> Result<Vec<Sealed>>,
+    under: Find,
     replace: fn(&mut Conn, &Sealed, KeyId, &[u8]) -> Result<usize>,
 }
 
