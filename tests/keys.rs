@@ -7,6 +7,7 @@ use primeur::access::keys::register_keys;
 use primeur::keyring;
 use primeur::keyring::commands::{self, Settings};
 use primeur::kit::id::{HouseholdId, PersonId};
+use primeur::kit::keys::files::make;
 use primeur::kit::keys::{KeyStore, Purpose};
 use serde_json::{Value, json};
 
@@ -416,6 +417,10 @@ fn a_key_directory_that_is_not_right_changes_nothing(world: World) {
         "SELECT count(*) FROM audit_entries WHERE action = 'key_added' AND subject = '{id}' AND person_id IS NULL"
     ));
     assert_eq!(entries, 1);
+    // so is one that no command has made
+    make(&directory, Purpose::Identity, world.now()).unwrap();
+    look(&world);
+    assert_eq!(Sql::of(&world).number("SELECT count(*) FROM signing_keys"), 6);
     world.verify();
 }
 
