@@ -9,7 +9,7 @@ use actix_web::{App, HttpServer, middleware, web};
 use crate::http::State;
 use crate::http::guard::{Guard, Limits};
 use crate::http::middleware::observe;
-use crate::routes;
+use crate::{metrics, routes};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -42,4 +42,11 @@ pub fn server(state: State, listener: TcpListener, settings: &Settings, signals:
     .max_connections(limits.connections)
     .listen(listener)?;
     Ok(if signals { server.run() } else { server.disable_signals().run() })
+}
+
+/// The metrics, on a listening socket of their own; it runs once it is awaited.
+pub fn metrics_server(state: State, listener: TcpListener) -> std::io::Result<Server> {
+    let state = web::Data::new(state);
+    let app = move || App::new().app_data(state.clone()).route("/metrics", web::get().to(metrics::scrape));
+    Ok(HttpServer::new(app).workers(1).shutdown_timeout(1).listen(listener)?.disable_signals().run())
 }

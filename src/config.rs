@@ -25,6 +25,7 @@ pub struct Config {
     pub access: Access,
     pub limits: Limits,
     pub schedule: Schedule,
+    pub metrics: Metrics,
     pub log: Log,
 }
 
@@ -91,6 +92,12 @@ pub struct Limits {
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     every_seconds: u64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    listen: String,
 }
 
 #[derive(Clone, Deserialize)]
@@ -162,7 +169,9 @@ impl Config {
         must((1..=100_000).contains(&connections), "limits.connections must be 1 to 100000")?;
         let overlap = "keys.overlap_minutes must be 0 to 10080, a week";
         must((0..=10_080).contains(&self.keys.overlap_minutes), overlap)?;
-        must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")
+        must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")?;
+        let address = self.metrics.listen.is_empty() || self.metrics_listen().is_some();
+        must(address, "metrics.listen must be an address with a port, as 127.0.0.1:9464, or empty")
     }
 
     pub fn database(&self) -> db::Settings {
@@ -212,6 +221,11 @@ impl Config {
 
     pub fn proxies(&self) -> Proxies {
         Proxies::new(self.server.trusted_proxies.iter().copied())
+    }
+
+    /// Where the metrics are served, if they are.
+    pub fn metrics_listen(&self) -> Option<SocketAddr> {
+        self.metrics.listen.parse().ok()
     }
 
     pub fn schedule_every(&self) -> Duration {
@@ -303,6 +317,7 @@ mod tests {
         says("[keys]\noverlap_minutes = -1", &[], "keys.overlap_minutes");
         says("[access]\npassword_iterations = 1", &[], "password_iterations");
         says("[access]\nsecond_factor = \"never\"", &[], "second_factor");
+        says("", &[("PRIMEUR__METRICS__LISTEN", "9464")], "metrics.listen");
         says("", &[("PRIMEUR__SERVER__LISSTEN", "x")], "PRIMEUR__SERVER__LISSTEN");
         says("", &[("PRIMEUR__DATABASE__CONNECTIONS", "many")], "whole number");
     }

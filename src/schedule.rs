@@ -22,6 +22,14 @@ pub struct Done {
     pub ended: usize,
 }
 
+impl Done {
+    /// Each figure by its name.
+    pub fn counts(&self) -> [(&'static str, usize); 4] {
+        let Done { issued, closed, moved_up, ended } = *self;
+        [("issued", issued), ("closed", closed), ("moved_up", moved_up), ("ended", ended)]
+    }
+}
+
 /// Does all that is due. Any number may run at once and after any pause: what is done is not done again.
 ///
 /// What fails for one enrolment or programme is logged and left for the next run; the others have theirs done.

@@ -1,11 +1,12 @@
 //! The service for real use: opens what it needs, serves, and does by itself what is due.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as Stopwatch};
 
+use actix_web::dev::Server;
 use actix_web::{rt, web};
 
 use crate::access::keys::{purposes_in_use, register_keys};
@@ -17,14 +18,20 @@ use crate::kit::keys::{KeyStore, Purpose, files};
 use crate::kit::time::{Clock, SystemClock};
 use crate::{app, keyring, schedule};
 
-/// Opens the database, without touching its schema. An embedded one gets its directory, for nobody else to read.
-pub fn open_database(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, String> {
+/// Makes the directory of an embedded database, for nobody else to read.
+pub fn make_directory(config: &Config) -> Result<(), String> {
     if let Some(path) = config.database.url.strip_prefix("sqlite://")
         && let Some(directory) = Path::new(path).parent().filter(|directory| !directory.as_os_str().is_empty())
     {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|e| format!("cannot make {}: {e}", directory.display()))?;
     }
+    Ok(())
+}
+
+/// Opens the database, without touching its schema.
+pub fn open_database(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, String> {
+    make_directory(config)?;
     Db::open(&config.database(), clock).map_err(|e| e.to_string())
 }
 
@@ -46,6 +53,7 @@ pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
         access: Arc::new(config.access()),
         proxies: config.proxies(),
         origin: config.server.public_url.trim_end_matches('/').to_owned(),
+        metrics: Arc::default(),
     })
 }
 
@@ -79,17 +87,28 @@ pub fn serve(config: &Config) -> Result<(), String> {
 
 /// Takes the address before anything else is said or done.
 pub fn listen(config: &Config) -> Result<TcpListener, String> {
-    let address = config.server.listen;
+    bind(config.server.listen)
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))
 }
 
 pub fn run(state: State, listener: TcpListener, config: &Config) -> Result<(), String> {
     let (every, settings) = (config.schedule_every(), config.app());
+    let watched = config.metrics_listen().map(bind).transpose()?;
     rt::System::new().block_on(async move {
         let scheduler = rt::spawn(look_after(state.clone(), every));
+        let watch = watched.map(|listener| app::metrics_server(state.clone(), listener));
+        let watch = watch.transpose().map_err(|e| format!("cannot serve the metrics: {e}"))?;
+        let watching = watch.as_ref().map(Server::handle);
+        watch.map(rt::spawn);
         let server = app::server(state, listener, &settings, true).map_err(|e| format!("cannot serve: {e}"))?;
         let ended = server.await.map_err(|e| format!("the server failed: {e}"));
         scheduler.abort();
+        if let Some(watching) = watching {
+            watching.stop(false).await;
+        }
         ended
     })
 }
@@ -100,11 +119,17 @@ async fn look_after(state: State, every: Duration) {
     loop {
         turn.tick().await;
         let State { db, keys, .. } = state.clone();
+        let started = Stopwatch::now();
         let work = move || {
             keyring::look(&db, &keys);
             schedule::run(&db)
         };
-        match web::block(work).await {
+        let outcome = web::block(work).await;
+        match &outcome {
+            Ok(Ok(done)) => state.metrics.looked(state.db.now(), started.elapsed(), &done.counts()),
+            _ => state.metrics.failed_to_look(),
+        }
+        match outcome {
             Ok(Ok(done)) if done == schedule::Done::default() => {}
             Ok(Ok(schedule::Done { issued, closed, moved_up, ended })) => {
                 tracing::info!(issued, closed, moved_up, ended, "done what was due");

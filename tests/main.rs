@@ -16,6 +16,7 @@ mod keys;
 mod keys_commands;
 mod limits;
 mod lists;
+mod metrics;
 mod migrations;
 mod producer;
 mod programme;

@@ -113,13 +113,8 @@ fn processes_all_succeed(deployment: fn() -> Process) {
     let mut first = deployment();
     let other = deployment();
     let (directory, database_url) = (first.directory.clone(), first.database_url.clone());
-    let mut second = Process {
-        directory,
-        database_url,
-        address: other.address.clone(),
-        settings: other.settings.clone(),
-        child: None,
-    };
+    let mut second =
+        Process { directory, database_url, address: other.address.clone(), child: None, environment: Vec::new() };
     std::thread::scope(|scope| {
         scope.spawn(|| first.serve());
         scope.spawn(|| second.serve());
@@ -146,7 +141,7 @@ fn newer_is_refused(mut process: Process) {
     sql.run("INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')").unwrap();
     let before = (sql.counts(), sql.number("SELECT count(*) FROM __diesel_schema_migrations"));
     assert_eq!(world.state.db.schema(), Ok(Schema::Newer("20991231000000".to_owned())));
-    for command in ["serve", "migrate", "issue", "verify"] {
+    for command in ["migrate", "issue", "verify", "serve"] {
         let output = process.command(&[command]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{command}");
         let said = String::from_utf8(output.stderr).unwrap();

@@ -22,7 +22,7 @@ pub use close::{close, enrolments_to_close, release, restore};
 pub use draw::{Draw, PursePart, draw};
 pub use issue::{enrolments_due, issue};
 pub use promise::{Promise, covered, promise};
-pub use store::Allowance;
+pub use store::{Allowance, oldest_to_close, oldest_to_issue};
 pub use verify::verify;
 
 crate::text_enum! {

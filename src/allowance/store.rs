@@ -154,6 +154,19 @@ pub fn enrolments_due(
     Ok(query.load(conn)?)
 }
 
+/// When the oldest period that is due and not issued opened.
+pub fn oldest_to_issue(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
+    let due = allowances::table.filter(allowances::state.eq(State::Committed)).filter(allowances::opens_at.le(now));
+    Ok(due.select(diesel::dsl::min(allowances::opens_at)).first(conn)?)
+}
+
+/// When the oldest part that is over and not closed ended.
+pub fn oldest_to_close(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
+    let over = allowance_parts::table.filter(allowance_parts::open.eq(true));
+    let over = over.filter(allowance_parts::spendable_until.le(now));
+    Ok(over.select(diesel::dsl::min(allowance_parts::spendable_until)).first(conn)?)
+}
+
 pub fn due(conn: &mut Conn, enrolments: &[EnrolmentId], now: Instant) -> Result<Vec<Allowance>> {
     Ok(allowances::table
         .filter(allowances::enrolment_id.eq_any(enrolments))

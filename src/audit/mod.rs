@@ -14,7 +14,7 @@ use crate::kit::id::{AuditEntryId, OrganisationId, PersonId};
 use crate::kit::keys::{Digest32, sha256};
 use crate::kit::time::Instant;
 
-pub use store::{Entry, Filter};
+pub use store::{Entry, Filter, head};
 pub use verify::verify;
 
 crate::text_enum! {
@@ -45,6 +45,7 @@ crate::text_enum! {
         // keys
         KeyAdded = "key_added",
         KeyRetired = "key_retired",
+        DatabaseRestored = "database_restored",
         ProgrammeCreated = "programme_created",
         ProgrammeRewritten = "programme_rewritten",
         ProgrammeOpened = "programme_opened",

@@ -40,6 +40,12 @@ pub fn last(conn: &mut Conn) -> Result<Option<Entry>> {
     Ok(last.first(conn).optional()?)
 }
 
+/// The sequence of the last entry; 0 for an empty log.
+pub fn head(conn: &mut Conn) -> Result<i64> {
+    let last: Option<i64> = audit_entries::table.select(diesel::dsl::max(audit_entries::sequence)).first(conn)?;
+    Ok(last.unwrap_or(0))
+}
+
 pub fn insert(conn: &mut Conn, entry: &Entry) -> Result<()> {
     diesel::insert_into(audit_entries::table).values(entry).execute(conn)?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Connections, and the two kinds of transaction: one that reads a single moment, one that writes.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use diesel::r2d2::{self, ManageConnection, R2D2Connection};
 use diesel::sqlite::SqliteConnection;
 
 use super::backend::Conn;
+use super::figures::{Figures, Gauges, Waiting};
 use crate::kit::error::{Error, Result};
 use crate::kit::time::{Clock, Instant};
 
@@ -77,6 +79,7 @@ pub struct Db {
     clock: Arc<dyn Clock>,
     /// SQLite has one writer; a queue of our own is fair where its busy-wait is not.
     writer: Option<Arc<Mutex<()>>>,
+    gauges: Arc<Gauges>,
 }
 
 impl Db {
@@ -90,12 +93,18 @@ impl Db {
             .build(Manager { url: settings.url.clone() })
             .map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))?;
         let writer = (!is_postgres(&settings.url)).then(|| Arc::new(Mutex::new(())));
-        Ok(Db { pool, clock, writer })
+        Ok(Db { pool, clock, writer, gauges: Arc::default() })
     }
 
     /// `sqlite` or `postgresql`.
     pub fn kind(&self) -> &'static str {
         if self.writer.is_some() { "sqlite" } else { "postgresql" }
+    }
+
+    /// What the pool is doing at this moment.
+    pub fn figures(&self) -> Figures {
+        let state = self.pool.state();
+        self.gauges.figures(state.connections - state.idle_connections, state.idle_connections, self.pool.max_size())
     }
 
     pub fn now(&self) -> Instant {
@@ -141,6 +150,7 @@ impl Db {
             match outcome {
                 Err(Error::Retry(cause)) => {
                     tries += 1;
+                    self.gauges.retries.fetch_add(1, Ordering::Relaxed);
                     if tries == TRIES {
                         return Err(Error::Unavailable(format!("given up after {TRIES} tries: {cause}")));
                     }
@@ -195,10 +205,16 @@ impl Db {
     }
 
     pub(super) fn turn(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
+        let _waiting = Waiting::on(&self.gauges.queue);
         self.writer.as_ref().map(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
+        if let Some(idle) = self.pool.try_get() {
+            return Ok(idle);
+        }
+        self.gauges.waits.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting::on(&self.gauges.waiting);
         self.pool.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))
     }
 }

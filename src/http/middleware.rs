@@ -29,6 +29,9 @@ pub async fn observe(
     let language = Language::preferred(text(req.headers(), &header::ACCEPT_LANGUAGE));
 
     let protected = Protection::of(req.request());
+    let metrics = req.app_data::<web::Data<State>>().map(|state| state.metrics.clone());
+    let _in_flight = metrics.as_ref().map(|metrics| metrics.begin());
+
     // handlers' errors arrive as responses; an `Err` would come from another middleware, and there is none inside
     let admitted = Guard::of(req.request()).map_or(Ok(()), |guard| guard.admit(&req));
     let response = match admitted {
@@ -47,13 +50,18 @@ pub async fn observe(
     {
         tracing::error!(request_id, cause, "failed");
     }
+    let (route, code) = (response.request().match_pattern(), error.as_ref().map(Error::code));
+    if let Some(metrics) = metrics {
+        let (method, status) = (response.request().method(), response.status().as_u16());
+        metrics.answered(method, route.as_deref(), status, started.elapsed(), code);
+    }
     tracing::info!(
         method = response.request().method().as_str(),
-        route = response.request().match_pattern().as_deref().unwrap_or("-"),
+        route = route.as_deref().unwrap_or("-"),
         status = response.status().as_u16(),
         ms = started.elapsed().as_millis() as u64,
         request_id,
-        code = error.as_ref().map(|error| error.code().as_str()),
+        code = code.map(|code| code.as_str()),
         "answered",
     );
     Ok(response)
@@ -141,7 +149,7 @@ impl Protection {
 mod tests {
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
-    use actix_web::{App, HttpResponse, web};
+    use actix_web::{App, HttpResponse};
     use serde_json::Value;
 
     use super::*;

@@ -5,6 +5,7 @@ pub mod extract;
 pub mod guard;
 pub mod idempotency;
 pub mod list;
+pub mod metrics;
 pub mod middleware;
 pub mod negotiate;
 mod order;
@@ -35,6 +36,7 @@ pub struct State {
     pub proxies: address::Proxies,
     /// `https://host`, before the path of links printed on vouchers.
     pub origin: String,
+    pub metrics: Arc<metrics::Metrics>,
 }
 
 impl State {

@@ -4,6 +4,7 @@ pub mod authenticator;
 pub mod client;
 pub mod contract;
 pub mod figures;
+pub mod openmetrics;
 pub mod process;
 pub mod sql;
 pub mod town;

@@ -13,8 +13,8 @@ pub struct Process {
     pub database_url: String,
     pub address: String,
     pub child: Option<Child>,
-    /// Settings of this deployment, as `PRIMEUR__SCHEDULE__EVERY_SECONDS` and a value.
-    pub settings: Vec<(&'static str, &'static str)>,
+    /// More of the configuration, for every command.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Process {
@@ -31,8 +31,13 @@ impl Process {
     fn new(directory: PathBuf, database_url: String) -> Self {
         // free now, and nobody else's business until we listen on it
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("http://127.0.0.1:{port}");
-        Process { directory, database_url, address, child: None, settings: Vec::new() }
+        Process {
+            directory,
+            database_url,
+            address: format!("http://127.0.0.1:{port}"),
+            child: None,
+            environment: Vec::new(),
+        }
     }
 
     /// A command of the program, on this deployment.
@@ -50,7 +55,7 @@ impl Process {
             .env("PRIMEUR__LIMITS__STRANGER_PER_SECOND", "0")
             .env("PRIMEUR__KEYS__DIRECTORY", self.directory.join("keys"))
             .env("PRIMEUR__ACCESS__SECOND_FACTOR", "optional")
-            .envs(self.settings.iter().copied());
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -63,7 +63,7 @@ impl World {
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let access = Arc::new(lasting_access());
         let origin = "https://cheque.primeur.example".to_owned();
-        let state = State { db, keys, access, proxies: loopback(), origin };
+        let state = State { db, keys, access, proxies: loopback(), origin, metrics: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = Some(serve(state.clone(), no_limits(), listener));
@@ -77,8 +77,8 @@ impl World {
         let db = Db::open(&settings, Arc::new(SystemClock)).unwrap();
         let clock = ManualClock::at(db.now());
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
-        let state =
-            State { db, keys, access: Arc::new(lasting_access()), proxies: loopback(), origin: address.clone() };
+        let (access, origin) = (Arc::new(lasting_access()), address.clone());
+        let state = State { db, keys, access, proxies: loopback(), origin, metrics: Arc::default() };
         let (directory, database_url) = (directory.clone(), database_url.clone());
         let (address, server, others) = (address.clone(), None, Mutex::default());
         World { state, database_url, directory, clock, address, server, others }
@@ -131,6 +131,11 @@ impl World {
             drop(server.stop(false));
             let _ = thread.join();
         }
+    }
+
+    /// As `http://127.0.0.1:1234`.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// A client that has not logged in.
