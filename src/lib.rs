@@ -6,7 +6,7 @@
 //!
 //! `kit < db < ledger < audit < access < http < programme < household, producer < allowance < enrolment < voucher,
 //! budget < redemption < reconciliation < health, metrics, schedule, keyring, verify < routes < app < config < service <
-//! demo < main`
+//! backup, demo < main`
 //!
 //! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
 //! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files.
@@ -16,6 +16,7 @@ pub mod access;
 pub mod allowance;
 pub mod app;
 pub mod audit;
+pub mod backup;
 pub mod budget;
 pub mod config;
 pub mod db;

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use primeur::keyring::commands as keyring;
 use primeur::kit::keys::Purpose;
 use primeur::kit::text::{Email, Line};
 use primeur::kit::time::SystemClock;
-use primeur::{access, demo, schedule, service, verify};
+use primeur::{access, backup, demo, schedule, service, verify};
 use tracing_subscriber::EnvFilter;
 
 /// The payment backend for sustainable food vouchers (chèques alimentaires durables).
@@ -47,6 +47,19 @@ enum Command {
     Issue,
     /// Recompute every balance and every invariant from the journal.
     Verify,
+    /// Copy the embedded database into one file, while it serves.
+    Backup {
+        /// A file that is not there yet. It holds everything but the keys.
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the embedded database, while it serves. What it replaces is kept beside it.
+    Restore {
+        /// What `primeur backup` has made.
+        file: PathBuf,
+        /// Restore it even if `verify` finds rows in it that are wrong.
+        #[arg(long)]
+        although_wrong: bool,
+    },
     /// The keys that sign logins and cards, and that seal identities.
     Keys {
         #[command(subcommand)]
@@ -144,6 +157,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
             println!("issued {issued}, closed {closed}, moved up {moved_up}, ended {ended}");
         }
         Command::Verify => return verify_database(&config),
+        Command::Backup { file } => return back_up(&config, &file),
+        Command::Restore { file, although_wrong } => return restore(&config, &file, although_wrong),
         Command::Keys { command } => {
             let (db, settings) = (open_current(&config)?, config.keyring());
             let said = match command {
@@ -188,7 +203,11 @@ fn open_current(config: &Config) -> Result<Db, String> {
 
 fn verify_database(config: &Config) -> Result<ExitCode, String> {
     let db = open_current(config)?;
-    let verdict = verify::run(&db).map_err(|e| e.to_string())?;
+    Ok(say(&verify::run(&db).map_err(|e| e.to_string())?))
+}
+
+/// Prints a verdict; the exit code is its short form.
+fn say(verdict: &verify::Verdict) -> ExitCode {
     for (what, count) in &verdict.checked {
         println!("{what}: {count} checked");
     }
@@ -197,10 +216,51 @@ fn verify_database(config: &Config) -> Result<ExitCode, String> {
     }
     if verdict.findings.is_empty() {
         println!("OK");
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
     println!("{} rows are wrong", verdict.findings.len());
-    Ok(ExitCode::FAILURE)
+    ExitCode::FAILURE
+}
+
+fn back_up(config: &Config, file: &Path) -> Result<ExitCode, String> {
+    let Some(database) = backup::embedded(config) else { return Ok(by_postgresql()) };
+    tell(&backup::backup(&database, file)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn restore(config: &Config, file: &Path, although_wrong: bool) -> Result<ExitCode, String> {
+    let Some(database) = backup::embedded(config) else { return Ok(by_postgresql()) };
+    match backup::restore(config, &database, file, although_wrong)? {
+        backup::Outcome::Restored(backup::Restored { kept, migrations, verdict }) => {
+            if let Some(kept) = kept {
+                println!("what was there is kept:");
+                tell(&kept);
+            }
+            println!("{} is restored; {migrations} migrations run on it", file.display());
+            Ok(say(&verdict))
+        }
+        backup::Outcome::Wrong(verdict) => {
+            say(&verdict);
+            Err(format!("nothing was replaced: {} holds wrong rows (--although-wrong restores it)", file.display()))
+        }
+    }
+}
+
+fn tell(report: &backup::Report) {
+    let backup::Report { file, bytes, moment, counts, audit_head } = report;
+    println!("{}: {bytes} bytes, all that was answered before {moment}", file.display());
+    for (what, count) in counts {
+        println!("{what}: {count}");
+    }
+    match audit_head {
+        Some((sequence, digest)) => println!("audit log: {sequence} entries, the last with digest {digest}"),
+        None => println!("audit log: empty"),
+    }
+}
+
+fn by_postgresql() -> ExitCode {
+    eprintln!("primeur: {}", backup::BY_POSTGRESQL);
+    ExitCode::from(2)
 }
 
 fn read_password() -> Result<access::password::Password, String> {

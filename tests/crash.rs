@@ -64,7 +64,7 @@ fn survives(mut process: Process) {
 }
 
 /// The programme runs by the system's clock: from this month for a year.
-fn setup() -> Setup {
+pub fn setup() -> Setup {
     let zone: Zone = "Europe/Paris".parse().unwrap();
     let today = zone.day_of(primeur::kit::time::Clock::now(&primeur::kit::time::SystemClock));
     let first = today.first_of_month();

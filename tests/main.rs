@@ -6,6 +6,7 @@ mod access;
 mod allowance;
 mod attempts;
 mod audit;
+mod backup;
 mod concurrency;
 mod crash;
 mod downloads;

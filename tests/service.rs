@@ -228,7 +228,7 @@ fn each_command_says_what_it_did(place: Place) {
     assert!(verified.starts_with("transfers: 0 checked\n") && verified.ends_with("\nOK\n"), "{verified}");
     assert_eq!(place.says(&["--version"]), format!("primeur {}\n", env!("CARGO_PKG_VERSION")));
     let help = place.says(&["--help"]);
-    for command in ["demo", "serve", "migrate", "issue", "verify", "keys", "admin"] {
+    for command in ["demo", "serve", "migrate", "issue", "verify", "backup", "restore", "keys", "admin"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
 }
