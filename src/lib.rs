@@ -9,7 +9,8 @@
 //! backup, demo < main`
 //!
 //! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
-//! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files.
+//! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files; `rusqlite`
+//! only in `backup.rs`.
 //! `tests/tidy.rs` holds the rule.
 
 pub mod access;

@@ -76,6 +76,9 @@ fn words(file: &Source, product: &str, complain: &mut impl FnMut(String)) {
     if has_word(product, "diesel") && !(["db", "kit"].contains(&unit) || file.is("store.rs")) {
         complain("diesel is for db, kit and store.rs".to_owned());
     }
+    if has_word(product, "rusqlite") && file.path != "src/backup.rs" {
+        complain("rusqlite is for backup.rs".to_owned());
+    }
     if has_word(product, "actix_web") && !speaks_http {
         complain("actix_web is for http, api.rs and root files".to_owned());
     }
@@ -304,6 +307,7 @@ fn a_planted_word_in_the_wrong_place_is_caught() {
     planted("src/programme/store.rs", "use diesel::prelude::*;", "");
     planted("src/programme/mod.rs", "#[derive(diesel::Queryable)] struct A;", "diesel is for");
     planted("src/programme/store.rs", "use actix_web::web;", "actix_web is for");
+    planted("src/programme/store.rs", "use rusqlite::Connection;", "rusqlite is for");
     planted("src/programme/api.rs", "use actix_web::web;", "");
     planted("src/programme/mod.rs", "fn f() { a.unwrap(); }", ".unwrap() is not");
     planted("src/programme/mod.rs", "// no .unwrap() here\n#[cfg(test)]\nmod tests {\n a.unwrap() }", "");
