@@ -6,13 +6,16 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Barrier};
 
 use data_encoding::HEXLOWER;
+use diesel::Connection;
+use diesel::pg::PgConnection;
 use primeur::db::{Db, Schema, Settings};
 use primeur::kit::keys::sha256;
 use primeur::kit::time::SystemClock;
 
+use crate::crash::setup;
 use crate::support::sql::Sql;
 use crate::support::world::new_postgresql_database;
-use crate::support::{Process, World};
+use crate::support::{Process, Town, World};
 
 /// The files of each migration of a database, by its version.
 fn migrations(database: &str) -> BTreeMap<String, Vec<String>> {
@@ -148,4 +151,34 @@ fn newer_is_refused(mut process: Process) {
         assert!(said.contains("newer version of primeur, to 20991231000000"), "{command}: {said}");
     }
     assert_eq!((sql.counts(), sql.number("SELECT count(*) FROM __diesel_schema_migrations")), before);
+}
+
+/// As OPERATIONS.md sets PostgreSQL up: one role owns the tables, another serves.
+#[test]
+fn a_server_that_may_not_change_the_schema_serves_one_that_is_current() {
+    let mut process = Process::on_postgresql();
+    let role = format!("serves_{}", uuid::Uuid::now_v7().simple());
+    let url = process.database_url.replace("postgres://test@", &format!("postgres://{role}@"));
+    let owner = std::mem::replace(&mut process.database_url, url);
+    let mut sql = Sql::Postgresql(PgConnection::establish(&owner).unwrap());
+    sql.run(&format!(
+        "CREATE ROLE {role} LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO {role};
+         ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}"
+    ))
+    .unwrap();
+    let early = process.command(&["migrate"]).output().unwrap();
+    assert!(String::from_utf8(early.stderr).unwrap().contains("cannot migrate the database"));
+    process.database_url = owner.clone();
+    assert!(process.command(&["migrate"]).output().unwrap().status.success());
+    process.database_url = owner.replace("postgres://test@", &format!("postgres://{role}@"));
+    process.serve();
+    let town = Town::with(World::served_by(&process), setup());
+    let card = town.new_card();
+    town.tills[0].redeem(&card.token, 100).expect(201);
+    town.world.verify();
+    let mut served = Sql::of(&town.world);
+    for forbidden in ["ALTER TABLE transfers DISABLE TRIGGER ALL", "DROP TABLE voids", "TRUNCATE transfers"] {
+        let refused = served.run(forbidden).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(refused.contains("must be owner") || refused.contains("permission denied"), "{forbidden}: {refused}");
+    }
 }

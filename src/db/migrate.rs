@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use diesel::backend::Backend;
 use diesel::connection::SimpleConnection;
-use diesel::migration::{Migration, MigrationSource, Result as Migrated};
-use diesel::pg::PgConnection;
+use diesel::migration::{MigrationSource, Result as Migrated};
+use diesel::pg::{Pg, PgConnection};
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Db;
@@ -30,23 +33,34 @@ pub enum Schema {
 
 impl Db {
     /// Brings the schema up to this version of the program; returns how many steps that took. Any number of processes
-    /// may do it at once. A database of a newer program is left as it is.
+    /// may do it at once, and where nothing is to be done it needs no right to. A database of a newer program is left
+    /// as it is.
     pub fn migrate(&self) -> Result<usize> {
-        let _turn = self.turn();
+        if self.known_schema()? == Schema::Current {
+            return Ok(0);
+        }
+        let turn = self.turn();
         let done = match &mut *self.connection()? {
-            Conn::Pg(conn) => alone(conn, |conn| forward(conn, || POSTGRES)),
+            Conn::Pg(conn) => alone(conn, |conn| forward(conn, POSTGRES)),
             // all are done or none, and another process waits for the end
-            Conn::Sqlite(conn) => conn.immediate_transaction(|conn| forward(conn, || SQLITE)),
+            Conn::Sqlite(conn) => conn.immediate_transaction(|conn| forward(conn, SQLITE)),
         };
-        done.map_err(|e| Error::Internal(format!("cannot migrate the database: {e}")))
+        drop(turn);
+        let done = done.map_err(|e| Error::Internal(format!("cannot migrate the database: {e}")))?;
+        // a newer program may have had its turn before
+        self.known_schema().map(|_| done)
     }
 
     pub fn schema(&self) -> Result<Schema> {
-        let schema = match &mut *self.connection()? {
-            Conn::Pg(conn) => compare(conn, || POSTGRES),
-            Conn::Sqlite(conn) => compare(conn, || SQLITE),
-        };
-        schema.map_err(|e| Error::Internal(format!("cannot read the state of the schema: {e}")))
+        let state = compare(&mut *self.connection()?);
+        state.map_err(|e| Error::Internal(format!("cannot read the state of the schema: {e}")))
+    }
+
+    fn known_schema(&self) -> Result<Schema> {
+        match self.schema()? {
+            Schema::Newer(version) => Err(Error::Internal(newer(&version))),
+            schema => Ok(schema),
+        }
     }
 }
 
@@ -58,30 +72,49 @@ pub fn newer(version: &str) -> String {
     )
 }
 
-type Source = fn() -> EmbeddedMigrations;
-
-fn forward<DB: Backend>(conn: &mut impl MigrationHarness<DB>, all: Source) -> Migrated<usize>
+fn forward<DB: Backend>(conn: &mut impl MigrationHarness<DB>, all: EmbeddedMigrations) -> Migrated<usize>
 where
     EmbeddedMigrations: MigrationSource<DB>,
 {
-    match compare(conn, all)? {
-        Schema::Newer(version) => Err(newer(&version).into()),
-        Schema::Current | Schema::Behind => Ok(conn.run_pending_migrations(all())?.len()),
-    }
+    Ok(conn.run_pending_migrations(all)?.len())
 }
 
-fn compare<DB: Backend>(conn: &mut impl MigrationHarness<DB>, all: Source) -> Migrated<Schema>
-where
-    EmbeddedMigrations: MigrationSource<DB>,
-{
-    let version = |migration: &Box<dyn Migration<DB>>| migration.name().version().to_string();
-    let known: BTreeSet<String> = all().migrations()?.iter().map(version).collect();
-    let run: BTreeSet<String> = conn.applied_migrations()?.iter().map(ToString::to_string).collect();
+fn compare(conn: &mut Conn) -> Migrated<Schema> {
+    let known = match conn {
+        Conn::Pg(_) => versions::<Pg>(POSTGRES)?,
+        Conn::Sqlite(_) => versions::<Sqlite>(SQLITE)?,
+    };
+    let run = versions_run(conn)?;
     Ok(match run.difference(&known).last() {
         Some(unknown) => Schema::Newer(unknown.clone()),
         None if run == known => Schema::Current,
         None => Schema::Behind,
     })
+}
+
+fn versions<DB: Backend>(all: EmbeddedMigrations) -> Migrated<BTreeSet<String>>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    Ok(all.migrations()?.iter().map(|migration| migration.name().version().to_string()).collect())
+}
+
+/// Read plainly: diesel would make the table where there is none, for which a server needs no right.
+fn versions_run(conn: &mut Conn) -> QueryResult<BTreeSet<String>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+    let there = match conn {
+        Conn::Pg(_) => "SELECT 'yes' AS version WHERE to_regclass('__diesel_schema_migrations') IS NOT NULL",
+        Conn::Sqlite(_) => "SELECT 'yes' AS version FROM sqlite_master WHERE name = '__diesel_schema_migrations'",
+    };
+    if diesel::sql_query(there).load::<Row>(conn)?.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows: Vec<Row> = diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load(conn)?;
+    Ok(rows.into_iter().map(|row| row.version).collect())
 }
 
 /// Two servers that start at once on an empty database would make each table twice.
