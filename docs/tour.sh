@@ -126,7 +126,7 @@ log_in() { # log_in SHORT-NAME EMAIL PASSWORD
 
 # welcome SHORT-NAME KIND ORGANISATION PERSON: an organisation and its lead, invited, accepted and logged in
 welcome() {
-  local host=$who email=$1.$run@tour.example password=tour-$1-$run
+  local host=$who email=$1.$run@tour.example password=panier-$run-garni
   ask POST /organisations "$(json '{$kind, $name}' kind "$2" name "$3 $run")"
   must 201 ''
   id=$(get .id)

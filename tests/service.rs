@@ -247,8 +247,8 @@ fn a_key_that_the_configuration_does_not_have_stops_the_start_and_is_named(place
 
 /// Sends one request on a connection of its own, waits for the others to have sent theirs, and reads to the end.
 /// Nothing where the connection was not taken.
-fn raw_login(address: &str, sent: &Barrier) -> Option<String> {
-    let body = json!({"email": "personne@primeur.example", "password": PASSWORD}).to_string();
+fn raw_login(address: &str, number: usize, sent: &Barrier) -> Option<String> {
+    let body = json!({"email": format!("personne-{number}@primeur.example"), "password": PASSWORD}).to_string();
     let head = "POST /api/v1/access/login HTTP/1.1\r\nHost: primeur.example\r\nConnection: close\r\n";
     let request = format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let mut connection = TcpStream::connect(address).unwrap();
@@ -268,13 +268,15 @@ fn what_was_accepted_is_finished_before_the_end(place: Place) {
     let address = &service.address.clone();
     let answers: Vec<Option<String>> = std::thread::scope(|scope| {
         let (answered, first) = std::sync::mpsc::channel();
-        let log_in = move |answered: std::sync::mpsc::Sender<()>| {
-            let answer = raw_login(address, sent);
+        let log_in = move |number: usize, answered: std::sync::mpsc::Sender<()>| {
+            let answer = raw_login(address, number, sent);
             let _ = answered.send(());
             answer
         };
-        let threads: Vec<_> =
-            (0..TOGETHER).map(|_| answered.clone()).map(|answered| scope.spawn(move || log_in(answered))).collect();
+        let threads: Vec<_> = (0..TOGETHER)
+            .map(|n| (n, answered.clone()))
+            .map(|(n, answered)| scope.spawn(move || log_in(n, answered)))
+            .collect();
         sent.wait();
         // two passwords are checked at a time: with the first answer, the others are under way
         first.recv().unwrap();
