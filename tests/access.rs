@@ -1,6 +1,7 @@
 //! Signing in and out, invitations, and tokens that are not ours.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use hmac::{Hmac, KeyInit, Mac};
@@ -303,23 +304,30 @@ fn a_second_administrator_cannot_be_made_by_the_command_line(world: World) {
 
 fn of_two_first_administrators_at_once_one_is_made(world: World) {
     let hash = access::password::hash(&world.state.access, &PASSWORD.parse().unwrap()).unwrap();
-    let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let tries: Vec<_> = (0..6)
-            .map(|number| {
-                let (world, hash) = (&world, &hash);
-                scope.spawn(move || {
-                    let (organisation, name) = ("Agglo".parse().unwrap(), "Dominique".parse().unwrap());
-                    let email = format!("admin-{number}@primeur.example").parse().unwrap();
-                    let create = |conn: &mut _, now| {
-                        create_first_administrator(conn, now, &organisation, &email, &name, hash).map(drop)
-                    };
-                    world.state.db.write(create)
-                })
-            })
-            .collect();
-        tries.into_iter().map(|thread| thread.join().unwrap()).collect()
+    let create = |conn: &mut _, now, number: u8| {
+        let (organisation, name) = ("Agglo".parse().unwrap(), "Dominique".parse().unwrap());
+        let email = format!("admin-{number}@primeur.example").parse().unwrap();
+        create_first_administrator(conn, now, &organisation, &email, &name, &hash).map(drop)
+    };
+    let second = std::thread::scope(|scope| {
+        let (ended, end) = std::sync::mpsc::channel();
+        let mut other = None;
+        let first = world.state.db.write(|conn, now| {
+            create(conn, now, 1)?;
+            // the other command begins while this one has not ended, and has all the time it wants to look around
+            let (world, create, ended) = (&world, &create, ended.clone());
+            other = Some(scope.spawn(move || {
+                let outcome = world.state.db.write(|conn, now| create(conn, now, 2));
+                let _ = ended.send(());
+                outcome
+            }));
+            assert!(end.recv_timeout(Duration::from_millis(500)).is_err(), "it did not wait");
+            Ok(())
+        });
+        assert_eq!(first, Ok(()));
+        other.unwrap().join().unwrap()
     });
-    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    assert_eq!(second.err().map(|error| error.code()), Some(Code::InvalidRequest));
     let mut sql = Sql::of(&world);
     assert_eq!(["people", "organisations"].map(|table| sql.number(&format!("SELECT count(*) FROM {table}"))), [1, 1]);
 }
