@@ -139,7 +139,7 @@ fn prepare(config: &Config, staged: &Path) -> Result<(usize, Verdict), String> {
     let url = format!("sqlite://{}", staged.display());
     let text = |e: crate::kit::error::Error| e.to_string();
     // a pool that may have more opens the next behind our back, and would find the file gone and make it anew
-    let db = Db::open(&Settings { url, connections: 1 }, Arc::new(SystemClock)).map_err(text)?;
+    let db = Db::open(&Settings { url, connections: 1, ..Settings::default() }, Arc::new(SystemClock)).map_err(text)?;
     if let Schema::Newer(version) = db.schema().map_err(text)? {
         return Err(db::newer(&version));
     }

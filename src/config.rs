@@ -43,7 +43,11 @@ pub struct Server {
 #[serde(deny_unknown_fields)]
 pub struct Database {
     pub url: String,
+    password_file: String,
+    allow_plain: bool,
     pub connections: u32,
+    wait_seconds: u64,
+    statement_seconds: u64,
 }
 
 #[derive(Clone, Deserialize)]
@@ -122,7 +126,11 @@ impl Config {
             let shown = path.display();
             let text =
                 std::fs::read_to_string(path).map_err(|e| format!("cannot read the configuration {shown}: {e}"))?;
-            let own: Table = text.parse().map_err(|e| format!("{shown} is not TOML: {e}"))?;
+            // the whole of the error would quote the line, and that may have a password in it
+            let own: Table = text.parse().map_err(|e: toml::de::Error| {
+                let line = 1 + text[..e.span().map_or(0, |span| span.start)].matches('\n').count();
+                format!("{shown} is not TOML: line {line}: {}", e.message())
+            })?;
             merge(&mut table, own, "").map_err(|e| format!("{shown}: {e}"))?;
         }
         for (name, value) in environment {
@@ -136,10 +144,10 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         let must = |holds: bool, message: &str| if holds { Ok(()) } else { Err(message.to_owned()) };
-        let url = &self.database.url;
-        let known = ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
-        must(known, "database.url must begin with sqlite:// or postgres://")?;
+        self.database().check()?;
         must((1..=500).contains(&self.database.connections), "database.connections must be 1 to 500")?;
+        must((1..=60).contains(&self.database.wait_seconds), "database.wait_seconds must be 1 to 60")?;
+        must((5..=600).contains(&self.database.statement_seconds), "database.statement_seconds must be 5 to 600")?;
         let host = self.server.public_url.split_once("://").map(|(_, host)| host.trim_end_matches('/'));
         let plain = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'));
         must(
@@ -175,7 +183,15 @@ impl Config {
     }
 
     pub fn database(&self) -> db::Settings {
-        db::Settings { url: self.database.url.clone(), connections: self.database.connections }
+        let Database { url, password_file, allow_plain, connections, wait_seconds, statement_seconds } = &self.database;
+        db::Settings {
+            url: url.clone(),
+            password_file: (!password_file.is_empty()).then(|| password_file.into()),
+            allow_plain: *allow_plain,
+            connections: *connections,
+            wait: Duration::from_secs(*wait_seconds),
+            statement: Duration::from_secs(*statement_seconds),
+        }
     }
 
     pub fn access(&self) -> access::Settings {
@@ -263,6 +279,7 @@ fn set(table: &mut Table, key: &str, value: &str) -> Result<(), String> {
             let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
             Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
         }
+        Value::Boolean(_) => Value::Boolean(value.parse().map_err(|_| "must be true or false")?),
         _ => Value::String(value.to_owned()),
     };
     Ok(())
@@ -297,6 +314,22 @@ mod tests {
     }
 
     #[test]
+    fn no_complaint_repeats_a_password() {
+        for file in [
+            "[database]\nurl = \"postgres://u:hunter2@db\nconnections = 3\n",
+            "[database]\nurl = \"postgres://u:hunter2@far/d\"\n",
+            "[database]\nurl = \"postgres://u:hunter2/@far/d\"\n",
+            "[database]\nurl = \"mysql://u:hunter2@far/d\"\n",
+        ] {
+            let message = load(file, &[]).err().unwrap();
+            assert!(!message.contains("hunter2"), "{message}");
+            assert!(message.contains("line 2") || message.contains("database.url"), "{message}");
+        }
+        let far = "[database]\nurl = \"postgres://u:p@far/d\"\n";
+        assert!(load(far, &[("PRIMEUR__DATABASE__ALLOW_PLAIN", "true")]).is_ok());
+    }
+
+    #[test]
     fn a_wrong_or_unknown_key_stops_the_start_and_is_named() {
         let says = |file: &str, environment: &[(&str, &str)], part: &str| {
             let message = load(file, environment).err().unwrap();
@@ -307,6 +340,8 @@ mod tests {
         says("[server]\nlisten = \"nowhere\"", &[], "listen");
         says("[log]\nformat = \"xml\"", &[], "format");
         says("[database]\nurl = \"mysql://x\"", &[], "database.url");
+        says("[database]\nurl = \"postgres://u@db.example/d\"", &[], "sslmode=verify-full");
+        says("", &[("PRIMEUR__DATABASE__ALLOW_PLAIN", "oui")], "true or false");
         says("[server]\npublic_url = \"https://host/path\"", &[], "public_url");
         says("[server]\npublic_url = \"httpx://host\"", &[], "public_url");
         says("[server]\ntrusted_proxies = [\"10.0.0.0/8\"]", &[], "trusted_proxies");

@@ -34,6 +34,7 @@ impl Done {
 ///
 /// What fails for one enrolment or programme is logged and left for the next run; the others have theirs done.
 pub fn run(db: &Db) -> Result<Done> {
+    db.keep_time()?;
     let issued = each_batch(db, allowance::enrolments_due, allowance::issue)?;
     let closed = each_batch(db, allowance::enrolments_to_close, allowance::close)?;
     let ended = each_batch(db, enrolment::finished, enrolment::end_finished)?;

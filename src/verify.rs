@@ -26,7 +26,7 @@ pub fn run(db: &Db) -> Result<Verdict> {
         ("reports", reconciliation::verify),
         ("audit entries", audit::verify),
     ];
-    db.read(|conn| {
+    db.read_at_leisure(|conn| {
         let mut findings = Vec::new();
         let check = |(name, check): (&'static str, Check)| Ok((name, check(conn, &mut findings)?));
         let checked: Result<Vec<_>> = CHECKS.into_iter().map(check).collect();

@@ -72,7 +72,7 @@ fn threads_run_each_once(url: &str) {
         let (gate, url) = (gate.clone(), url.to_owned());
         std::thread::spawn(move || {
             // a pool of its own each, as processes have
-            let db = Db::open(&Settings { url, connections: 1 }, Arc::new(SystemClock)).unwrap();
+            let db = Db::open(&Settings { url, connections: 1, ..Settings::default() }, Arc::new(SystemClock)).unwrap();
             gate.wait();
             let done = db.migrate().unwrap();
             assert_eq!(db.schema(), Ok(Schema::Current));

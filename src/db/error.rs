@@ -4,23 +4,57 @@ use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
 
 use crate::kit::error::Error;
 
+/// PostgreSQL's words for what passes, in English: diesel does not hand on its codes.
+///
+/// By code: 55P03, 57014, 57P01, 57P03, 53300, 53100, 53200, 58030, 25P03.
+const POSTGRES_PASSES: [&str; 14] = [
+    "due to lock timeout",
+    "due to statement timeout",
+    "idle-in-transaction timeout",
+    "terminating connection",
+    "shutting down",
+    "starting up",
+    "recovery mode",
+    "too many clients",
+    "connection slots",
+    "No space left on device",
+    "could not extend file",
+    "could not write",
+    "out of memory",
+    "out of shared memory",
+];
+
+/// SQLite's, of which there are no translations.
+const SQLITE_PASSES: [&str; 6] = [
+    "database is locked",
+    "locking protocol",
+    "database or disk is full",
+    "disk I/O error",
+    "attempt to write a readonly database",
+    "unable to open database file",
+];
+
 impl From<Diesel> for Error {
     fn from(error: Diesel) -> Self {
         match error {
             Diesel::DatabaseError(kind, info) => {
                 let message = info.message().to_owned();
+                let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
                 match kind {
                     Kind::UniqueViolation => Error::Duplicate(message),
                     Kind::SerializationFailure => Error::Retry(message),
-                    Kind::ClosedConnection => Error::Unavailable(message),
-                    // PostgreSQL says "deadlock" in every language, and diesel does not hand on its code
-                    _ if message.contains("deadlock") || message.contains("database is locked") => {
-                        Error::Retry(message)
+                    Kind::ClosedConnection | Kind::UnableToSendCommand | Kind::ReadOnlyTransaction => {
+                        Error::Unavailable(message)
                     }
+                    // PostgreSQL says "deadlock" in every language
+                    _ if message.contains("deadlock") => Error::Retry(message),
+                    _ if says(&POSTGRES_PASSES) || says(&SQLITE_PASSES) => Error::Unavailable(message),
                     _ => Error::Internal(message),
                 }
             }
             Diesel::RollbackErrorOnCommit { commit_error, .. } => (*commit_error).into(),
+            // the connection was lost in mid-transaction
+            Diesel::BrokenTransactionManager => Error::Unavailable(Diesel::BrokenTransactionManager.to_string()),
             other => Error::Internal(other.to_string()),
         }
     }

@@ -39,8 +39,8 @@ impl Db {
         if self.known_schema()? == Schema::Current {
             return Ok(0);
         }
-        let turn = self.turn();
-        let done = match &mut *self.connection()? {
+        let turn = self.turn()?;
+        let done = match &mut self.connection_at_leisure()? {
             Conn::Pg(conn) => alone(conn, |conn| forward(conn, POSTGRES)),
             // all are done or none, and another process waits for the end
             Conn::Sqlite(conn) => conn.immediate_transaction(|conn| forward(conn, SQLITE)),

@@ -1,15 +1,19 @@
 //! The two databases. Nothing outside this folder knows that there are two.
 
+mod address;
 mod backend;
+mod connect;
 mod error;
 mod figures;
 mod migrate;
 mod pool;
 mod query;
 pub mod schema;
+mod turn;
 
 pub use backend::Conn;
+pub use connect::Settings;
 pub use figures::{Figures, version};
 pub use migrate::{Schema, newer};
-pub use pool::{Db, Queue, Settings, wait_in};
+pub use pool::{Db, Queue, wait_in};
 pub use query::{Locked, Page, SumCents, Upsert, key_of_seal};

@@ -1,17 +1,18 @@
 //! Connections, and the two kinds of transaction: one that reads a single moment, one that writes.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use diesel::connection::{AnsiTransactionManager, Connection, SimpleConnection, TransactionManager};
-use diesel::pg::PgConnection;
+use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
 use diesel::prelude::*;
-use diesel::r2d2::{self, ManageConnection, R2D2Connection};
-use diesel::sqlite::SqliteConnection;
+use diesel::r2d2;
 
 use super::backend::Conn;
+use super::connect::{Manager, Settings, end};
 use super::figures::{Figures, Gauges, Waiting};
+use super::schema::clock;
+use super::turn::{Turn, Turns};
 use crate::kit::error::{Error, Result};
 use crate::kit::time::{Clock, Instant};
 
@@ -30,70 +31,39 @@ const MIDNIGHTS: i64 = 900;
 /// How often a transaction is tried again when the database asks for it.
 const TRIES: u32 = 10;
 
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// `sqlite://PATH` or `postgres://…`
-    pub url: String,
-    pub connections: u32,
-}
-
-pub(super) struct Manager {
-    url: String,
-}
-
-fn is_postgres(url: &str) -> bool {
-    url.starts_with("postgres://") || url.starts_with("postgresql://")
-}
-
-impl ManageConnection for Manager {
-    type Connection = Conn;
-    type Error = r2d2::Error;
-
-    fn connect(&self) -> std::result::Result<Conn, r2d2::Error> {
-        if is_postgres(&self.url) {
-            return PgConnection::establish(&self.url).map(Conn::Pg).map_err(r2d2::Error::ConnectionError);
-        }
-        let path = self.url.strip_prefix("sqlite://").unwrap_or(&self.url);
-        let mut conn = SqliteConnection::establish(path).map_err(r2d2::Error::ConnectionError)?;
-        // FULL: what was answered survives a power cut; the timeout is for other processes, ours take turns by themselves
-        conn.batch_execute(
-            "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-        )
-        .map_err(r2d2::Error::QueryError)?;
-        Ok(Conn::Sqlite(conn))
-    }
-
-    fn is_valid(&self, conn: &mut Conn) -> std::result::Result<(), r2d2::Error> {
-        conn.ping().map_err(r2d2::Error::QueryError)
-    }
-
-    fn has_broken(&self, conn: &mut Conn) -> bool {
-        std::thread::panicking() || conn.is_broken()
-    }
-}
+/// A clock that has gone back further than this is not waited for: a wrong zone or summer time makes two hours.
+const MAX_BEHIND_SECONDS: i64 = 3 * 3600;
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
     pool: diesel::r2d2::Pool<Manager>,
+    manager: Manager,
     clock: Arc<dyn Clock>,
+    /// The latest time that this process has written at: time does not go back, even where the clock does.
+    latest: Arc<AtomicI64>,
+    wait: Duration,
     /// SQLite has one writer; a queue of our own is fair where its busy-wait is not.
-    writer: Option<Arc<Mutex<()>>>,
+    writer: Option<Arc<Turns>>,
     gauges: Arc<Gauges>,
 }
 
 impl Db {
     /// Connects, without touching the schema.
     pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
+        let manager = Manager::new(settings).map_err(Error::Unavailable)?;
         let pool = r2d2::Pool::builder()
             .max_size(settings.connections)
             .min_idle(Some(1))
-            .connection_timeout(Duration::from_secs(10))
+            .connection_timeout(settings.wait)
             .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build(Manager { url: settings.url.clone() })
+            .build(manager.clone())
             .map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))?;
-        let writer = (!is_postgres(&settings.url)).then(|| Arc::new(Mutex::new(())));
-        Ok(Db { pool, clock, writer, gauges: Arc::default() })
+        let writer = (!manager.is_postgres()).then(Arc::default);
+        let (latest, wait) = (Arc::new(AtomicI64::new(0)), settings.wait);
+        let db = Db { pool, manager, clock, latest, wait, writer, gauges: Arc::default() };
+        db.manager.warn(&mut *db.connection()?)?;
+        Ok(db)
     }
 
     /// `sqlite` or `postgresql`.
@@ -107,32 +77,38 @@ impl Db {
         self.gauges.figures(state.connections - state.idle_connections, state.idle_connections, self.pool.max_size())
     }
 
+    /// The clock's time, but never earlier than the last time written at.
     pub fn now(&self) -> Instant {
-        self.clock.now()
+        self.clock.now().max(Instant::from_microsecond(self.latest.load(Ordering::SeqCst)))
     }
 
     /// Runs `work` in a read-only transaction that sees one single moment.
     pub fn read<T>(&self, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         let mut conn = self.connection()?;
-        self.snapshot(&mut conn, work)
+        snapshot(&mut conn, work)
     }
 
-    /// Like [`Db::read`], after every write that began before has ended: what a month holds then never changes.
-    pub fn read_settled<T>(&self, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-        // the turn first, as writers do: readers that hold every connection and wait for it would lock them out
-        let turn = self.turn();
-        let mut conn = self.connection()?;
-        match &mut *conn {
-            Conn::Pg(conn) => conn.transaction(|conn| {
-                diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
-                    .bind::<diesel::sql_types::BigInt, _>(WRITERS)
-                    .execute(conn)
-                    .map(drop)
-            })?,
-            Conn::Sqlite(conn) => conn.immediate_transaction(|_| Ok::<_, diesel::result::Error>(()))?,
-        }
-        drop(turn);
-        self.snapshot(&mut conn, work)
+    /// The same for work that may take hours, on a connection of its own.
+    pub fn read_at_leisure<T>(&self, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        snapshot(&mut self.connection_at_leisure()?, work)
+    }
+
+    /// Like [`Db::read`], after every write that began before has ended, and with the time from which later ones are
+    /// recorded, whatever clock they go by: what is before it never changes.
+    pub fn read_settled<T>(&self, work: impl FnOnce(&mut Conn, Instant) -> Result<T>) -> Result<T> {
+        let (mut conn, settled) = self.again(|| {
+            // the turn first, as writers do: readers that hold every connection and wait for it would lock them out
+            let _turn = self.turn()?;
+            let mut conn = self.connection()?;
+            let settled = self.transaction(&mut conn, pass_writers, |conn, now| keep_time(conn, now).map(|()| now))?;
+            Ok((conn, settled))
+        })?;
+        snapshot(&mut conn, |conn| work(conn, settled))
+    }
+
+    /// Writes the time down, so that no server of this database goes behind it again. To be done often.
+    pub fn keep_time(&self) -> Result<()> {
+        self.write(keep_time)
     }
 
     /// Runs `work` in a transaction that writes, and commits it durably.
@@ -140,14 +116,17 @@ impl Db {
     /// `work` gets the time, read once the transaction has its turn, and is run again when the database asks for it:
     /// it must not have effects elsewhere.
     pub fn write<T>(&self, mut work: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
+        self.again(|| {
+            let _turn = self.turn()?;
+            self.transaction(&mut *self.connection()?, announce, &mut work)
+        })
+    }
+
+    /// Tries as long as the database asks for it.
+    fn again<T>(&self, mut once: impl FnMut() -> Result<T>) -> Result<T> {
         let mut tries = 0;
         loop {
-            let outcome = {
-                let _turn = self.turn();
-                let mut conn = self.connection()?;
-                self.write_once(&mut conn, &mut work)
-            };
-            match outcome {
+            match once() {
                 Err(Error::Retry(cause)) => {
                     tries += 1;
                     self.gauges.retries.fetch_add(1, Ordering::Relaxed);
@@ -162,51 +141,63 @@ impl Db {
         }
     }
 
-    fn write_once<T>(&self, conn: &mut Conn, work: &mut impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
-        match conn {
-            Conn::Pg(conn) => {
-                AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN ISOLATION LEVEL READ COMMITTED")?;
-            }
-            Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?,
-        }
+    /// One try. `enter` waits among the writers.
+    fn transaction<T>(
+        &self,
+        conn: &mut Conn,
+        enter: fn(&mut Conn) -> Result<()>,
+        work: impl FnOnce(&mut Conn, Instant) -> Result<T>,
+    ) -> Result<T> {
+        begin(conn, "BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN IMMEDIATE")?;
         // a panic rolls back too: the pool drops a connection whose thread is panicking
-        let outcome = announce(conn).and_then(|()| {
-            let now = self.clock.now();
+        let outcome = enter(conn).and_then(|()| {
+            let now = self.reckon(conn)?;
             let value = work(conn, now)?;
             // what it waited for may be of the next day: done again, it is recorded where it belongs
             let day = |at: Instant| at.as_second().div_euclid(MIDNIGHTS);
-            if day(self.clock.now()) == day(now) {
-                Ok(value)
+            if day(self.now().max(now)) == day(now) {
+                Ok((value, now))
             } else {
                 Err(Error::Retry("a day ended meanwhile".to_owned()))
             }
         });
-        let committed = outcome.and_then(|value| {
+        let committed = outcome.and_then(|decided| {
             <Conn as Connection>::TransactionManager::commit_transaction(conn)?;
-            Ok(value)
+            Ok(decided)
         });
-        if committed.is_err() {
-            // fails where a failed COMMIT has already ended the transaction
-            let _ = <Conn as Connection>::TransactionManager::rollback_transaction(conn);
-        }
-        committed
-    }
-
-    fn snapshot<T>(&self, conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-        match conn {
-            Conn::Pg(conn) => {
-                AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        match committed {
+            Ok((value, now)) => {
+                self.latest.fetch_max(now.as_microsecond(), Ordering::SeqCst);
+                Ok(value)
             }
-            Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")?,
+            // a COMMIT whose answer was lost may have been done: who sends the same key again learns which
+            Err(error) => {
+                end(conn, Some(&error));
+                Err(error)
+            }
         }
-        let outcome = work(conn);
-        <Conn as Connection>::TransactionManager::rollback_transaction(conn)?;
-        outcome
     }
 
-    pub(super) fn turn(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
+    /// The time of a write: the clock's, but never earlier than what this process has written, or than what any server
+    /// has kept in the database. So a closed month stays closed where a clock is set back, or late.
+    fn reckon(&self, conn: &mut Conn) -> Result<Instant> {
+        let kept: Instant = clock::table.select(clock::reached).first(conn)?;
+        self.latest.fetch_max(kept.as_microsecond(), Ordering::SeqCst);
+        let now = self.now();
+        let behind = now.as_second() - self.clock.now().as_second();
+        if behind > MAX_BEHIND_SECONDS {
+            return Err(Error::Unavailable(format!(
+                "the clock of this server is {behind} s behind what the database has reached: set it right"
+            )));
+        }
+        Ok(now)
+    }
+
+    pub(super) fn turn(&self) -> Result<Option<Turn>> {
         let _waiting = Waiting::on(&self.gauges.queue);
-        self.writer.as_ref().map(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner))
+        let Some(writer) = &self.writer else { return Ok(None) };
+        let turn = writer.take(self.wait);
+        turn.map(Some).ok_or_else(|| Error::Unavailable("too many wait to write".to_owned()))
     }
 
     pub(super) fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
@@ -217,6 +208,32 @@ impl Db {
         let _waiting = Waiting::on(&self.gauges.waiting);
         self.pool.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))
     }
+
+    /// A connection beside the pool, without its limits.
+    pub(super) fn connection_at_leisure(&self) -> Result<Conn> {
+        self.manager.connect_at_leisure().map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))
+    }
+}
+
+fn begin(conn: &mut Conn, postgres: &str, sqlite: &str) -> Result<()> {
+    let begun = match conn {
+        Conn::Pg(conn) => AnsiTransactionManager::begin_transaction_sql(conn, postgres),
+        Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, sqlite),
+    };
+    begun.map_err(Error::from).inspect_err(|error| end(conn, Some(error)))
+}
+
+fn snapshot<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+    begin(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN")?;
+    let outcome = work(conn);
+    end(conn, outcome.as_ref().err());
+    outcome
+}
+
+/// See [`Db::keep_time`].
+fn keep_time(conn: &mut Conn, now: Instant) -> Result<()> {
+    diesel::update(clock::table).filter(clock::reached.lt(now)).set(clock::reached.eq(now)).execute(conn)?;
+    Ok(())
 }
 
 /// What transactions do one after the other, each until its end.
@@ -230,24 +247,26 @@ pub enum Queue {
 
 /// Waits until no other transaction is in this queue. On SQLite there is one writer anyway.
 pub fn wait_in(conn: &mut Conn, queue: Queue) -> Result<()> {
-    if let Conn::Pg(conn) = conn {
-        let lock = match queue {
-            Queue::Audit => AUDIT,
-            Queue::Administrators => ADMINISTRATORS,
-        };
-        diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
-            .bind::<diesel::sql_types::BigInt, _>(lock)
-            .execute(conn)?;
-    }
-    Ok(())
+    let queue = match queue {
+        Queue::Audit => AUDIT,
+        Queue::Administrators => ADMINISTRATORS,
+    };
+    lock(conn, "SELECT pg_advisory_xact_lock($1)", queue)
 }
 
 /// Makes a writer known to [`Db::read_settled`], before it reads the clock.
 fn announce(conn: &mut Conn) -> Result<()> {
+    lock(conn, "SELECT pg_advisory_xact_lock_shared($1)", WRITERS)
+}
+
+/// Waits for the end of every writer that is known, and holds up the others.
+fn pass_writers(conn: &mut Conn) -> Result<()> {
+    lock(conn, "SELECT pg_advisory_xact_lock($1)", WRITERS)
+}
+
+fn lock(conn: &mut Conn, statement: &str, lock: i64) -> Result<()> {
     if let Conn::Pg(conn) = conn {
-        diesel::sql_query("SELECT pg_advisory_xact_lock_shared($1)")
-            .bind::<diesel::sql_types::BigInt, _>(WRITERS)
-            .execute(conn)?;
+        diesel::sql_query(statement).bind::<diesel::sql_types::BigInt, _>(lock).execute(conn)?;
     }
     Ok(())
 }

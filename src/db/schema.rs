@@ -427,6 +427,15 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use crate::db::schema::types::*;
+
+    clock (id) {
+        id -> Integer,
+        reached -> ty::Instant,
+    }
+}
+
 diesel::joinable!(people -> organisations (organisation_id));
 diesel::joinable!(sessions -> people (person_id));
 diesel::joinable!(spent_refresh_tokens -> sessions (session_id));
@@ -480,4 +489,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     redemptions,
     redemption_lines,
     voids,
+    clock,
 );

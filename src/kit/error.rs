@@ -116,8 +116,8 @@ impl Error {
             Error::Refused(code) | Error::Wait { code, .. } => *code,
             Error::Insufficient { .. } => Code::InsufficientBalance,
             Error::Invalid(_) => Code::InvalidRequest,
-            Error::Unavailable(_) => Code::Unavailable,
-            Error::Duplicate(_) | Error::Retry(_) | Error::Internal(_) => Code::Internal,
+            Error::Unavailable(_) | Error::Retry(_) => Code::Unavailable,
+            Error::Duplicate(_) | Error::Internal(_) => Code::Internal,
         }
     }
 

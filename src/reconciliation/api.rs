@@ -51,9 +51,7 @@ pub async fn get_reconciliation(
     let month: Month = month.parse().map_err(|message: &str| Error::invalid("month", message))?;
     let report = state
         .run(move |state| {
-            // read before the wait: a month that is over now has all its writers behind it then
-            let now = state.db.now();
-            state.db.read_settled(|conn| {
+            state.db.read_settled(|conn, now| {
                 super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month)
             })
         })

@@ -171,6 +171,8 @@ pub fn void(
     if now >= redemption.void_until {
         return Err(Error::Refused(Code::VoidWindowOver));
     }
+    // the server that sold may have had the later clock, and nothing is undone before it was done
+    let now = now.max(redemption.recorded_at);
     let void =
         Void { redemption_id: id, person_id: actor.person, reason: reason.map(Text::into_string), recorded_at: now };
     store::insert_void(conn, &void)?;

@@ -40,21 +40,37 @@ pub const OVERLAP: i64 = 60;
 /// 1 July 2026, ten in the morning in Paris: a market day.
 pub const START: &str = "2026-07-01T08:00:00Z";
 
+/// The machine may be busy, and some tests are hundreds of requests at once.
+const PATIENT: Duration = Duration::from_secs(30);
+
 impl World {
     pub fn on_sqlite() -> Self {
         let directory = directory();
         let url = format!("sqlite://{}/primeur.db", directory.display());
-        Self::start(directory, url)
+        Self::start(directory, url, PATIENT)
     }
 
     pub fn on_postgresql() -> Self {
-        let directory = directory();
-        Self::start(directory, new_postgresql_database())
+        Self::on(new_postgresql_database(), PATIENT)
     }
 
-    fn start(directory: PathBuf, database_url: String) -> Self {
+    /// On a PostgreSQL database, with requests that wait so long for what they need of it.
+    pub fn on(database_url: String, wait: Duration) -> Self {
+        Self::start(directory(), database_url, wait)
+    }
+
+    /// The same deployment with requests that wait a second for what they need of the database.
+    pub fn impatient(mut self) -> Self {
+        self.stop();
+        let settings = Settings { url: self.database_url.clone(), wait: Duration::from_secs(1), ..Settings::default() };
+        self.state.db = Db::open(&settings, Arc::new(self.clock.clone())).unwrap();
+        self.serve_anew(no_limits());
+        self
+    }
+
+    fn start(directory: PathBuf, database_url: String, wait: Duration) -> Self {
         let clock = ManualClock::at(START.parse().unwrap());
-        let settings = Settings { url: database_url.clone(), connections: 8 };
+        let settings = Settings { url: database_url.clone(), wait, ..Settings::default() };
         let db = Db::open(&settings, Arc::new(clock.clone())).unwrap();
         db.migrate().unwrap();
         // of the day before, as a clock that stands still gives two keys the same name
@@ -73,7 +89,7 @@ impl World {
     /// A world that a process of its own serves, by the system's clock.
     pub fn served_by(process: &Process) -> Self {
         let Process { directory, database_url, address, .. } = process;
-        let settings = Settings { url: database_url.clone(), connections: 4 };
+        let settings = Settings { url: database_url.clone(), connections: 4, ..Settings::default() };
         let db = Db::open(&settings, Arc::new(SystemClock)).unwrap();
         let clock = ManualClock::at(db.now());
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
@@ -102,10 +118,14 @@ impl World {
     /// The same deployment served under limits.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.stop();
+        self.serve_anew(limits);
+        self
+    }
+
+    fn serve_anew(&mut self, limits: Limits) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.address = format!("http://{}", listener.local_addr().unwrap());
         self.server = Some(serve(self.state.clone(), limits, listener));
-        self
     }
 
     /// Host and port, for what speaks less than HTTP.
@@ -145,7 +165,7 @@ impl World {
 
     /// A client of another server on the same database and keys, which shares nothing else with the first.
     pub fn at_another_server(&self) -> Client {
-        let settings = Settings { url: self.database_url.clone(), connections: 4 };
+        let settings = Settings { url: self.database_url.clone(), connections: 4, ..Settings::default() };
         let db = Db::open(&settings, Arc::new(self.clock.clone())).unwrap();
         let keys = KeyStore::open(&self.directory.join("keys"), OVERLAP, db.now()).unwrap();
         self.serve_beside(State { db, keys, ..self.state.clone() })

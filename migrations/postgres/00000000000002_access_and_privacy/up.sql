@@ -128,3 +128,12 @@ CREATE TRIGGER reasons_under_a_living_key BEFORE INSERT OR UPDATE OF reason_seal
   FOR EACH ROW WHEN (NEW.reason_sealed IS NOT NULL) EXECUTE FUNCTION refuse_retired_key('reason_sealed');
 CREATE TRIGGER second_factors_under_a_living_key BEFORE INSERT OR UPDATE OF totp_sealed ON people
   FOR EACH ROW WHEN (NEW.totp_sealed IS NOT NULL) EXECUTE FUNCTION refuse_retired_key('totp_sealed');
+
+-- Time ------------------------------------------------------------------------------------------
+
+-- What time the servers have reached: nothing is recorded before it, even where a clock is set back.
+CREATE TABLE clock (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  reached TIMESTAMPTZ NOT NULL
+);
+INSERT INTO clock (id, reached) VALUES (1, 'epoch');

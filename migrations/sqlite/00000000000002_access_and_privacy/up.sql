@@ -155,3 +155,12 @@ WHEN EXISTS (SELECT 1 FROM signing_keys WHERE key_id = lower(hex(substr(NEW.totp
 BEGIN
   SELECT RAISE(ABORT, 'its key is retired: nothing is sealed under it');
 END;
+
+-- Time ------------------------------------------------------------------------------------------
+
+-- What time the servers have reached: nothing is recorded before it, even where a clock is set back.
+CREATE TABLE clock (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  reached INTEGER NOT NULL
+) STRICT;
+INSERT INTO clock (id, reached) VALUES (1, 0);
