@@ -275,7 +275,8 @@ fn read_password() -> Result<access::password::Password, String> {
 
 fn log(config: &Config) -> Result<(), String> {
     let filter = EnvFilter::try_new(&config.log.level).map_err(|e| format!("log.level: {e}"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // a log that cannot be written, on a full disk, must not stop the service: saying so would panic
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match config.log.format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text => log.init(),

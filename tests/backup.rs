@@ -11,9 +11,9 @@ use diesel::Connection;
 use diesel::sqlite::SqliteConnection;
 use serde_json::Value;
 
-use crate::crash::setup;
 use crate::support::client::new_key;
 use crate::support::sql::Sql;
+use crate::support::town::Setup;
 use crate::support::world::directory;
 use crate::support::{Card, Client, Process, Town, World};
 
@@ -151,7 +151,7 @@ fn a_backup_taken_while_tills_sell_holds_all_that_was_answered_before_on_postgre
 
 fn drill(mut process: Process, take: impl Fn(&Process, &Path), elsewhere: impl Fn(&Path) -> (Process, Vec<String>)) {
     process.serve();
-    let town = Town::with(World::served_by(&process), setup());
+    let town = Town::with(World::served_by(&process), Setup::of_this_year());
     let cards: Vec<Card> = (0..4).map(|_| town.new_card()).collect();
     let file = directory().join("backup");
     let (before, all) = while_selling(&town, &cards, |sold| {
@@ -166,7 +166,7 @@ fn drill(mut process: Process, take: impl Fn(&Process, &Path), elsewhere: impl F
     let (mut other, last_step) = elsewhere(&file);
     copy_keys(&process.directory, &other.directory);
     // the cards keep their address
-    other.environment.push(("PRIMEUR__SERVER__PUBLIC_URL".to_owned(), process.address.clone()));
+    other.settings.push(("PRIMEUR__SERVER__PUBLIC_URL", process.address.clone()));
     let last_step: Vec<&str> = last_step.iter().map(String::as_str).collect();
     says(&run(&other, &last_step));
     assert!(says(&run(&other, &["verify"])).ends_with("\nOK\n"));
@@ -187,7 +187,7 @@ fn drill(mut process: Process, take: impl Fn(&Process, &Path), elsewhere: impl F
 fn a_restore_into_a_service_that_sells_loses_nothing_unsaid() {
     let mut process = Process::on_sqlite();
     process.serve();
-    let town = Town::with(World::served_by(&process), setup());
+    let town = Town::with(World::served_by(&process), Setup::of_this_year());
     let cards: Vec<Card> = (0..4).map(|_| town.new_card()).collect();
     let file = process.directory.join("backup");
 
@@ -279,7 +279,7 @@ fn an_old_backup_is_brought_up_to_the_schema_of_today() {
 fn a_file_that_cannot_be_trusted_is_refused_and_the_service_goes_on() {
     let mut process = Process::on_sqlite();
     process.serve();
-    let town = Town::with(World::served_by(&process), setup());
+    let town = Town::with(World::served_by(&process), Setup::of_this_year());
     let card = town.new_card();
     town.tills[0].redeem(&card.token, 100).expect(201);
     let file = process.directory.join("backup");

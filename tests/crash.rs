@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use primeur::kit::time::Zone;
 use serde_json::Value;
 
 use crate::support::client::new_key;
@@ -32,7 +31,7 @@ fn a_purchase_that_was_answered_survives_the_kill_of_the_server_on_postgresql() 
 
 fn survives(mut process: Process) {
     process.serve();
-    let town = Town::with(World::served_by(&process), setup());
+    let town = Town::with(World::served_by(&process), Setup::of_this_year());
     let cards: Vec<Card> = (0..4).map(|_| town.new_card()).collect();
     let mut sent: Vec<Sent> = Vec::new();
     for enough in ROUNDS {
@@ -61,14 +60,6 @@ fn survives(mut process: Process) {
     let left: i64 = cards.iter().map(|card| town.balance(&card.enrolment)).sum();
     assert_eq!(covered + left, 4 * 6000);
     town.world.verify();
-}
-
-/// The programme runs by the system's clock: from this month for a year.
-pub fn setup() -> Setup {
-    let zone: Zone = "Europe/Paris".parse().unwrap();
-    let today = zone.day_of(primeur::kit::time::Clock::now(&primeur::kit::time::SystemClock));
-    let first = today.first_of_month();
-    Setup { starts_on: first.to_string(), ends_on: first.plus_months(12).to_string(), ..Setup::default() }
 }
 
 /// Six buyers buy until enough purchases were answered and the server is killed under the others.

@@ -75,7 +75,7 @@ fn refuses(process: &Process, arguments: &[&str], part: &str) {
 fn are_rotated(mut process: Process) {
     // at once, as on a single server
     let settings = [("PRIMEUR__SCHEDULE__EVERY_SECONDS", "1"), ("PRIMEUR__KEYS__OVERLAP_MINUTES", "0")];
-    process.environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    process.settings = settings.map(|(name, value)| (name, value.to_owned())).to_vec();
     let early = text(&keys(&process, &["list"]).stderr);
     assert!(early.contains("primeur migrate"), "{early}");
     process.serve();

@@ -218,7 +218,7 @@ fn a_database_that_does_not_answer_leaves_the_rest(world: World) {
 fn the_service_serves_its_metrics_on_their_own_address_and_only_there() {
     let mut process = Process::on_sqlite();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    process.environment.push(("PRIMEUR__METRICS__LISTEN".to_owned(), free.clone()));
+    process.settings.push(("PRIMEUR__METRICS__LISTEN", free.clone()));
     process.serve();
     let world = World::served_by(&process);
     for _ in 0..7 {
@@ -250,7 +250,7 @@ fn the_service_serves_its_metrics_on_their_own_address_and_only_there() {
     assert!(std::net::TcpStream::connect(&free).is_err(), "the metrics outlive the service");
 
     // off unless asked for
-    process.environment.clear();
+    process.settings.clear();
     process.serve();
     assert!(std::net::TcpStream::connect(&free).is_err());
 }

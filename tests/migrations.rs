@@ -12,8 +12,8 @@ use primeur::db::{Db, Schema, Settings};
 use primeur::kit::keys::sha256;
 use primeur::kit::time::SystemClock;
 
-use crate::crash::setup;
 use crate::support::sql::Sql;
+use crate::support::town::Setup;
 use crate::support::world::new_postgresql_database;
 use crate::support::{Process, Town, World};
 
@@ -114,10 +114,7 @@ fn processes_all_succeed(deployment: fn() -> Process) {
 
     // servers too, which share their keys
     let mut first = deployment();
-    let other = deployment();
-    let (directory, database_url) = (first.directory.clone(), first.database_url.clone());
-    let mut second =
-        Process { directory, database_url, address: other.address.clone(), child: None, environment: Vec::new() };
+    let mut second = first.beside();
     std::thread::scope(|scope| {
         scope.spawn(|| first.serve());
         scope.spawn(|| second.serve());
@@ -172,7 +169,7 @@ fn a_server_that_may_not_change_the_schema_serves_one_that_is_current() {
     assert!(process.command(&["migrate"]).output().unwrap().status.success());
     process.database_url = owner.replace("postgres://test@", &format!("postgres://{role}@"));
     process.serve();
-    let town = Town::with(World::served_by(&process), setup());
+    let town = Town::with(World::served_by(&process), Setup::of_this_year());
     let card = town.new_card();
     town.tills[0].redeem(&card.token, 100).expect(201);
     town.world.verify();

@@ -63,6 +63,11 @@ impl Client {
         Client { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// The same person at another server.
+    pub fn at(&self, address: &str) -> Self {
+        Client { address: address.to_owned(), ..self.clone() }
+    }
+
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], None)

@@ -2,6 +2,7 @@
 
 pub mod authenticator;
 pub mod client;
+pub mod cluster;
 pub mod contract;
 pub mod figures;
 pub mod openmetrics;
@@ -11,6 +12,7 @@ pub mod town;
 pub mod world;
 
 pub use client::{Answer, Client};
+pub use cluster::Cluster;
 pub use figures::{cents, euros};
 pub use process::Process;
 pub use town::{Card, Town};

@@ -12,9 +12,11 @@ pub struct Process {
     pub directory: PathBuf,
     pub database_url: String,
     pub address: String,
+    /// Settings of this one, as `PRIMEUR__DATABASE__WAIT_SECONDS`.
+    pub settings: Vec<(&'static str, String)>,
+    /// What a shell does before it becomes the program.
+    pub before: &'static str,
     pub child: Option<Child>,
-    /// More of the configuration, for every command.
-    pub environment: Vec<(String, String)>,
 }
 
 impl Process {
@@ -28,22 +30,31 @@ impl Process {
         Self::new(directory(), new_postgresql_database())
     }
 
-    fn new(directory: PathBuf, database_url: String) -> Self {
+    /// Another server of the same deployment: the same database, keys and log.
+    pub fn beside(&self) -> Self {
+        let mut other = Self::new(self.directory.clone(), self.database_url.clone());
+        other.settings.clone_from(&self.settings);
+        other
+    }
+
+    pub fn new(directory: PathBuf, database_url: String) -> Self {
         // free now, and nobody else's business until we listen on it
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Process {
             directory,
             database_url,
             address: format!("http://127.0.0.1:{port}"),
+            settings: Vec::new(),
+            before: "",
             child: None,
-            environment: Vec::new(),
         }
     }
 
     /// A command of the program, on this deployment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_primeur"));
+        let mut command = Command::new("sh");
         command
+            .args(["-c", &format!("{} exec \"$0\" \"$@\"", self.before), env!("CARGO_BIN_EXE_primeur")])
             .args(arguments)
             .current_dir(&self.directory)
             .env("PRIMEUR__SERVER__LISTEN", self.address.trim_start_matches("http://"))
@@ -55,7 +66,7 @@ impl Process {
             .env("PRIMEUR__LIMITS__STRANGER_PER_SECOND", "0")
             .env("PRIMEUR__KEYS__DIRECTORY", self.directory.join("keys"))
             .env("PRIMEUR__ACCESS__SECOND_FACTOR", "optional")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -1,6 +1,7 @@
 //! A small territory, made through the API as its people would make it.
 
 use primeur::access;
+use primeur::kit::time::Clock;
 use serde_json::{Value, json};
 
 use super::world::PASSWORD;
@@ -32,6 +33,15 @@ impl Default for Setup {
             ends_on: "2027-12-31".to_owned(),
             producers: 2,
         }
+    }
+}
+
+impl Setup {
+    /// For the system's clock: from this month for a year.
+    pub fn of_this_year() -> Self {
+        let zone: primeur::kit::time::Zone = "Europe/Paris".parse().unwrap();
+        let first = zone.day_of(primeur::kit::time::SystemClock.now()).first_of_month();
+        Setup { starts_on: first.to_string(), ends_on: first.plus_months(12).to_string(), ..Setup::default() }
     }
 }
 

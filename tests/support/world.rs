@@ -47,16 +47,21 @@ impl World {
     pub fn on_sqlite() -> Self {
         let directory = directory();
         let url = format!("sqlite://{}/primeur.db", directory.display());
-        Self::start(directory, url, PATIENT)
+        Self::start(directory, url, PATIENT, START)
     }
 
     pub fn on_postgresql() -> Self {
         Self::on(new_postgresql_database(), PATIENT)
     }
 
+    /// On PostgreSQL, from another time than the tests' usual.
+    pub fn since(day: &str) -> Self {
+        Self::start(directory(), new_postgresql_database(), PATIENT, day)
+    }
+
     /// On a PostgreSQL database, with requests that wait so long for what they need of it.
     pub fn on(database_url: String, wait: Duration) -> Self {
-        Self::start(directory(), database_url, wait)
+        Self::start(directory(), database_url, wait, START)
     }
 
     /// The same deployment with requests that wait a second for what they need of the database.
@@ -68,8 +73,8 @@ impl World {
         self
     }
 
-    fn start(directory: PathBuf, database_url: String, wait: Duration) -> Self {
-        let clock = ManualClock::at(START.parse().unwrap());
+    fn start(directory: PathBuf, database_url: String, wait: Duration, day: &str) -> Self {
+        let clock = ManualClock::at(day.parse().unwrap());
         let settings = Settings { url: database_url.clone(), wait, ..Settings::default() };
         let db = Db::open(&settings, Arc::new(clock.clone())).unwrap();
         db.migrate().unwrap();
