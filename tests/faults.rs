@@ -275,7 +275,7 @@ fn a_database_that_turns_read_only_is_read_on_and_writes_again_by_itself() {
             (answer.status != 201).then(|| assert_unavailable(&answer)).is_some()
         };
         assert!((0..20).any(refused));
-        assert_eq!(town.balance(&cards[0].enrolment) % 3, 0, "it can be read");
+        assert!(town.balance(&cards[0].enrolment) > 0, "it can be read");
         town.tills[1].check(&cards[0].token);
         sql.run(&format!("BEGIN READ WRITE; ALTER DATABASE {name} RESET default_transaction_read_only; COMMIT"))
             .unwrap();
@@ -327,12 +327,9 @@ fn a_card_that_is_held_up_is_answered_in_time_and_holds_up_no_other() {
     }
     let mut sql = Sql::of(&town.world);
     sql.run("BEGIN").unwrap();
-    let purse = format!(
-        "SELECT a.id::text AS line FROM allowances a JOIN enrolments e ON e.id = a.enrolment_id
-         JOIN vouchers v ON v.enrolment_id = e.id JOIN redemptions r ON r.voucher_id = v.id AND r.basket_cents = 100
-         WHERE r.id IN (SELECT id FROM redemptions ORDER BY id LIMIT 1) FOR UPDATE OF a"
-    );
-    assert!(!sql.lines(&purse).is_empty());
+    let purse = "SELECT id::text AS line FROM allowances
+        WHERE enrolment_id = (SELECT enrolment_id FROM redemptions ORDER BY id LIMIT 1) FOR UPDATE";
+    assert!(!sql.lines(purse).is_empty());
     // more at once than there are connections
     std::thread::scope(|scope| {
         let taps: Vec<_> = (0..12).map(|_| scope.spawn(|| town.tills[1].redeem(&held.token, 100))).collect();
