@@ -226,14 +226,23 @@ must 200 '{producer: .producer.name, state}' '.state == "approved"'
 
 enrol() { once /enrolments "$(json '{$household_id, $programme_id}' household_id "$1" programme_id "$2")"; }
 
-step 'The social worker registers two households, one by name, one without, and enrols the first: 360 € are set aside.'
+step 'The social worker registers two households, one by name, one without. Whoever looks at a name is written down.'
 as social-worker ask POST /households \
-  '{"adults": 2, "children": 1, "commune": "62427", "identity": {"name": "Lucienne Exemple"}}'
-must 201 '{reference, adults, children, identity}' '.identity.name == "Lucienne Exemple"'
+  "$(json '{adults: 2, children: 1, commune: "62427", identity: {family_name: "Exemple", first_name: "Lucienne", $email}}' \
+    email "lucienne.$run@tour.example")"
+must 201 '{reference, adults, children, has_identity}' '.has_identity and .possible_duplicates == 0'
 household=$(get .id)
 ask POST /households '{"adults": 2, "children": 1, "commune": "62215"}'
-must 201 '{reference, adults, children, identity}' '.identity == null'
+must 201 '{reference, adults, children, has_identity}' '.has_identity == false'
 other_household=$(get .id)
+ask POST /households/search "$(json '{$email}' email "Lucienne.$run@TOUR.example")"
+must 200 '[.items[].reference]' "[.items[].id] == [\"$household\"]"
+ask GET "/households/$household/identity"
+must 200 '{family_name, first_name}' '.first_name == "Lucienne"'
+ask GET "/households/$household/export"
+must 200 '{looks: [.looks[].action]}' '[.looks[].action] == ["identity_read"]'
+
+step 'The first is enrolled: 360 € are set aside.'
 enrol "$household" "$programme"
 must 201 '{state, promised, months: .allowances | length}' \
   '.state == "active" and .promised == "360.00" and (.allowances | length == 6)'

@@ -25,6 +25,7 @@ pub struct Config {
     pub access: Access,
     pub limits: Limits,
     pub schedule: Schedule,
+    pub privacy: Privacy,
     pub metrics: Metrics,
     pub log: Log,
 }
@@ -96,6 +97,12 @@ pub struct Limits {
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     every_seconds: u64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    pub retention_months: i32,
 }
 
 #[derive(Clone, Deserialize)]
@@ -178,6 +185,7 @@ impl Config {
         let overlap = "keys.overlap_minutes must be 0 to 10080, a week";
         must((0..=10_080).contains(&self.keys.overlap_minutes), overlap)?;
         must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")?;
+        must((1..=120).contains(&self.privacy.retention_months), "privacy.retention_months must be 1 to 120")?;
         let address = self.metrics.listen.is_empty() || self.metrics_listen().is_some();
         must(address, "metrics.listen must be an address with a port, as 127.0.0.1:9464, or empty")
     }
@@ -350,6 +358,7 @@ mod tests {
         says("", &[("PRIMEUR__LOG__LEVEL", "inof")], "log.level");
         says("[access]\nissuer = \"\"", &[], "access.issuer");
         says("[keys]\noverlap_minutes = -1", &[], "keys.overlap_minutes");
+        says("[privacy]\nretention_months = 0", &[], "privacy.retention_months");
         says("[access]\npassword_iterations = 1", &[], "password_iterations");
         says("[access]\nsecond_factor = \"never\"", &[], "second_factor");
         says("", &[("PRIMEUR__METRICS__LISTEN", "9464")], "metrics.listen");

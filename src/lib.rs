@@ -5,8 +5,8 @@
 //! commas do not know each other:
 //!
 //! `kit < db < ledger < audit < access < http < programme < household, producer < allowance < enrolment < voucher,
-//! budget < redemption < reconciliation < health, metrics, schedule, keyring, verify < routes < app < config < service <
-//! backup, demo < main`
+//! budget < redemption < reconciliation, privacy < health, metrics, schedule, keyring, verify < routes < app < config <
+//! service < backup, demo < main`
 //!
 //! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
 //! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files; `rusqlite`
@@ -30,6 +30,7 @@ pub mod keyring;
 pub mod kit;
 pub mod ledger;
 pub mod metrics;
+pub mod privacy;
 pub mod producer;
 pub mod programme;
 pub mod reconciliation;

@@ -8,10 +8,10 @@ use clap::{Parser, Subcommand};
 use primeur::config::{Config, LogFormat};
 use primeur::db::{Db, Schema, newer};
 use primeur::keyring::commands as keyring;
-use primeur::kit::keys::Purpose;
+use primeur::kit::keys::{Keys as KeyFiles, Purpose};
 use primeur::kit::text::{Email, Line};
 use primeur::kit::time::SystemClock;
-use primeur::{access, backup, demo, schedule, service, verify};
+use primeur::{access, backup, demo, privacy, schedule, service, verify};
 use tracing_subscriber::EnvFilter;
 
 /// The payment backend for sustainable food vouchers (chèques alimentaires durables).
@@ -43,7 +43,7 @@ enum Command {
     Serve,
     /// Bring the database's schema up to this version.
     Migrate,
-    /// Issue what is due, close what is over, move up the waiting lists: once, now.
+    /// Issue what is due, close what is over, move up the waiting lists, erase what was kept long enough: once, now.
     Issue,
     /// Recompute every balance and every invariant from the journal.
     Verify,
@@ -154,7 +154,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
             let db = service::open_migrated(&config, Arc::new(SystemClock))?;
             let done = schedule::run(&db).map_err(|e| e.to_string())?;
             let schedule::Done { issued, closed, moved_up, ended } = done;
-            println!("issued {issued}, closed {closed}, moved up {moved_up}, ended {ended}");
+            let erased = privacy::erase_due(&db, config.privacy.retention_months).map_err(|e| e.to_string())?;
+            println!("issued {issued}, closed {closed}, moved up {moved_up}, ended {ended}, erased {erased}");
         }
         Command::Verify => return verify_database(&config),
         Command::Backup { file } => return back_up(&config, &file),
@@ -203,7 +204,18 @@ fn open_current(config: &Config) -> Result<Db, String> {
 
 fn verify_database(config: &Config) -> Result<ExitCode, String> {
     let db = open_current(config)?;
-    Ok(say(&verify::run(&db).map_err(|e| e.to_string())?))
+    // a copy may be looked at where its keys are not: what they open is then left out, and said to be
+    let keys = match db.read(access::keys::purposes_in_use).map_err(|e| e.to_string())?.is_empty() {
+        false => KeyFiles::open(&config.keys.directory, db.now(), config.keys.overlap_minutes)
+            .inspect_err(|e| eprintln!("identities: not checked: {e}"))
+            .ok(),
+        true => None,
+    };
+    let verdict = match keys {
+        Some(keys) => verify::run_with_keys(&db, &keys),
+        None => verify::run(&db),
+    };
+    Ok(say(&verdict.map_err(|e| e.to_string())?))
 }
 
 /// Prints a verdict; the exit code is its short form.

@@ -10,6 +10,7 @@ use crate::budget::api as budget;
 use crate::enrolment::api as enrolment;
 use crate::health;
 use crate::household::api as household;
+use crate::privacy::api as privacy;
 use crate::producer::api as producer;
 use crate::programme::api as programme;
 use crate::reconciliation::api as reconciliation;
@@ -81,8 +82,13 @@ routes! {
     "/api/v1/programmes/{id}/applications/{producer_id}/suspend" => POST producer::suspend;
 
     "/api/v1/households" => POST household::create, GET household::list;
+    "/api/v1/households/search" => POST household::search;
     "/api/v1/households/{id}" => GET household::get, PUT household::recompose;
-    "/api/v1/households/{id}/identity" => PUT household::identify, DELETE household::forget;
+    "/api/v1/households/{id}/identity" => GET household::look, PUT household::identify, DELETE privacy::forget;
+    "/api/v1/households/{id}/duplicates" => GET household::list_duplicates;
+    "/api/v1/households/{id}/export" => GET privacy::export;
+    "/api/v1/households/{id}/erase" => POST privacy::erase;
+    "/api/v1/duplicates/{id}/dismiss" => POST household::dismiss_duplicate;
 
     "/api/v1/enrolments" => POST enrolment::enrol_household, GET enrolment::list_enrolments;
     "/api/v1/enrolments/{id}" => GET enrolment::get_enrolment;

@@ -16,7 +16,7 @@ use crate::http::State;
 use crate::kit::error::Error;
 use crate::kit::keys::{KeyStore, Purpose, files};
 use crate::kit::time::{Clock, SystemClock};
-use crate::{app, keyring, schedule};
+use crate::{app, keyring, privacy, schedule};
 
 /// Makes the directory of an embedded database, for nobody else to read.
 pub fn make_directory(config: &Config) -> Result<(), String> {
@@ -52,6 +52,7 @@ pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
         keys,
         access: Arc::new(config.access()),
         proxies: config.proxies(),
+        retention_months: config.privacy.retention_months,
         origin: config.server.public_url.trim_end_matches('/').to_owned(),
         metrics: Arc::default(),
     })
@@ -136,6 +137,13 @@ async fn look_after(state: State, every: Duration) {
             }
             Ok(Err(error)) => tracing::error!(%error, "what is due could not be done"),
             Err(_) => tracing::error!("what is due could not be done: the job panicked"),
+        }
+        let (db, months) = (state.db.clone(), state.retention_months);
+        match web::block(move || privacy::erase_due(&db, months)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(erased)) => tracing::info!(erased, "erased households that nobody has dealt with for long"),
+            Ok(Err(error)) => tracing::error!(%error, "what is due could not be erased"),
+            Err(_) => tracing::error!("what is due could not be erased: the job panicked"),
         }
     }
 }

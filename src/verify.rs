@@ -2,8 +2,9 @@
 
 use crate::db::{Conn, Db};
 use crate::kit::error::Result;
+use crate::kit::keys::Keys;
 use crate::ledger::Finding;
-use crate::{allowance, audit, enrolment, ledger, programme, reconciliation, redemption};
+use crate::{allowance, audit, enrolment, household, ledger, programme, reconciliation, redemption};
 
 /// What was looked at, and what is wrong.
 #[derive(Clone, Debug)]
@@ -32,4 +33,12 @@ pub fn run(db: &Db) -> Result<Verdict> {
         let checked: Result<Vec<_>> = CHECKS.into_iter().map(check).collect();
         Ok(Verdict { checked: checked?, findings })
     })
+}
+
+/// Checks also what only the deployment's keys can open.
+pub fn run_with_keys(db: &Db, keys: &Keys) -> Result<Verdict> {
+    let mut verdict = run(db)?;
+    let identities = db.read(|conn| household::verify(conn, keys, &mut verdict.findings))?;
+    verdict.checked.push(("identities", identities));
+    Ok(verdict)
 }

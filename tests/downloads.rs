@@ -206,11 +206,12 @@ fn nothing_in_a_report_tells_of_a_household_a_person_or_a_card(world: World) {
     let mut secrets: Vec<String> = Vec::new();
     for household in town.worker.get("/api/v1/households").expect(200)["items"].as_array().unwrap() {
         let path = format!("/api/v1/households/{}/identity", household["id"].as_str().unwrap());
-        let who = json!({"name": "Lucienne Exemple", "contact": "06 99 00 00 00"});
+        let number = format!("06 39 98 00 {:02}", secrets.len());
+        let who = json!({"family_name": "Exemple", "first_name": "Lucienne", "birth_date": null, "phone": number, "email": null});
         town.worker.put(&path, who).expect(200);
         secrets.extend(["id", "reference"].map(|key| household[key].as_str().unwrap().to_owned()));
     }
-    secrets.extend(["Lucienne", "06 99", "Dominique", "@primeur"].map(str::to_owned));
+    secrets.extend(["Lucienne", "06 39", "Dominique", "@primeur"].map(str::to_owned));
     for Card { id, enrolment, token, code } in cards {
         let signed = token.rsplit('/').next().unwrap().to_owned();
         secrets.extend([id, enrolment, code.replace('-', ""), code, signed]);

@@ -5,7 +5,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::support::client::new_key;
-use crate::support::town::{Setup, join, newcomer, rules, rules_with};
+use crate::support::town::{Setup, newcomer, rules_with};
 use crate::support::{Client, Town, World, cents, on_both_databases};
 
 on_both_databases!(
@@ -23,7 +23,6 @@ on_both_databases!(
     who_leaves_while_suspended_spends_nothing_more,
     a_household_that_grows_keeps_what_it_was_promised,
     a_household_may_come_back_after_leaving_and_after_the_end,
-    who_a_household_is_is_seen_by_its_own_structure_only_and_can_be_erased,
     one_key_sent_twenty_times_at_once_enrols_once,
 );
 
@@ -316,33 +315,6 @@ fn nobody_has_the_same_month_twice_by_leaving_and_coming_back(world: World) {
     leave(&town, &untouched.enrolment, true);
     town.worker.act_once(&format!("/api/v1/vouchers/{}/replace", untouched.id)).refused(409, "enrolment_state");
     town.enrol_household(&household).expect(201);
-    town.world.verify();
-}
-
-fn who_a_household_is_is_seen_by_its_own_structure_only_and_can_be_erased(world: World) {
-    let town = Town::with(world, Setup { rules: rules("60.00", "none"), producers: 0, ..Setup::default() });
-    let body = json!({"adults": 1, "children": 0, "commune": "62427", "identity": {"name": "Lucienne Exemple"}});
-    let household = town.worker.post("/api/v1/households", body).expect(201);
-    let path = format!("/api/v1/households/{}", id(&household));
-    assert_eq!(household["identity"], json!({"name": "Lucienne Exemple", "contact": null}));
-    let said = json!({"name": "Lucienne Exemple", "contact": "06 99 00 00 00"});
-    town.worker.put(&format!("{path}/identity"), said.clone()).expect(200);
-
-    let colleague = join(&town.world, &town.worker, &town.structure, false);
-    assert_eq!(colleague.get(&path).expect(200)["identity"], said);
-    let (_, stranger) = newcomer(&town.world, &town.manager, "social_structure", "Autre CCAS");
-    stranger.get(&path).refused(404, "not_found");
-    stranger.put(&format!("{path}/identity"), said).refused(404, "not_found");
-    stranger.send("DELETE", &format!("{path}/identity"), &[], None).refused(404, "not_found");
-    assert_eq!(stranger.get("/api/v1/households").expect(200)["items"], json!([]));
-    for other in [&town.manager, &town.administrator, &town.evaluator, &town.funders[0]] {
-        other.get(&path).refused(403, "forbidden");
-    }
-
-    town.enrol_household(&id(&household)).expect(201);
-    colleague.send("DELETE", &format!("{path}/identity"), &[], None).expect(204);
-    let erased = town.worker.get(&path).expect(200);
-    assert_eq!((&erased["identity"], &erased["reference"]), (&Value::Null, &household["reference"]));
     town.world.verify();
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use primeur::kit::id::{
-    AgreementId, EnrolmentId, HouseholdId, OrganisationId, PersonId, ProgrammeId, RedemptionId, StallId, VoucherId,
+    AgreementId, DuplicateId, EnrolmentId, HouseholdId, OrganisationId, PersonId, ProgrammeId, RedemptionId, StallId,
+    VoucherId,
 };
 use primeur::routes::ROUTES;
 use serde_json::{Value, json};
@@ -76,6 +77,7 @@ fn nowhere(world: &World, path: &str) -> String {
         "agreements" => AgreementId::new(now).to_string(),
         "stalls" => StallId::new(now).to_string(),
         "households" => HouseholdId::new(now).to_string(),
+        "duplicates" => DuplicateId::new(now).to_string(),
         "enrolments" => EnrolmentId::new(now).to_string(),
         "vouchers" => VoucherId::new(now).to_string(),
         "redemptions" => RedemptionId::new(now).to_string(),
@@ -184,6 +186,7 @@ struct Belongings {
     programme: String,
     agreement: String,
     household: String,
+    duplicate: String,
     card: Card,
     redemption: String,
 }
@@ -191,6 +194,15 @@ struct Belongings {
 impl Belongings {
     fn of(town: &Town) -> (Self, People) {
         let household = town.household(2, 1);
+        // another that may be the same: of one number, and the two towns of different ones
+        let said = json!({"email": format!("{}@exemple.fr", &household[4..])});
+        let identity =
+            json!({"family_name": null, "first_name": null, "birth_date": null, "phone": null, "email": said["email"]});
+        town.worker.put(&format!("/api/v1/households/{household}/identity"), identity).expect(200);
+        let other = json!({"adults": 2, "children": 1, "commune": "62427", "identity": said});
+        town.worker.post("/api/v1/households", other).expect(201);
+        let pairs = town.worker.get(&format!("/api/v1/households/{household}/duplicates")).expect(200);
+        let duplicate = pairs["items"][0]["id"].as_str().unwrap().to_owned();
         let enrolment = town.enrol_household(&household).expect(201);
         let card = town.card_for(enrolment["id"].as_str().unwrap());
         let till = &town.tills[0];
@@ -214,6 +226,7 @@ impl Belongings {
             programme: town.programme.clone(),
             agreement: town.agreements[0].clone(),
             household,
+            duplicate,
             card,
             redemption,
         };
@@ -229,6 +242,7 @@ impl Belongings {
             "agreements" => &self.agreement,
             "stalls" => &self.stall,
             "households" => &self.household,
+            "duplicates" => &self.duplicate,
             "enrolments" => &self.card.enrolment,
             "vouchers" => &self.card.id,
             "redemptions" => &self.redemption,
@@ -252,7 +266,7 @@ impl Neighbours {
         Neighbours { first, second, town, first_people, second_people }
     }
 
-    /// All that the first town's people see, but for the time of the answer.
+    /// All that the first town's people see, but for the time of the answer and that they looked.
     fn seen_by_the_first(&self) -> Vec<Value> {
         let mut seen = Vec::new();
         for operation in contract::operations().into_iter().filter(|operation| operation.method == "GET") {
@@ -265,6 +279,12 @@ impl Neighbours {
                     let mut shown = answer.expect(200);
                     shown.as_object_mut().unwrap().remove("as_of");
                     shown.as_object_mut().unwrap().remove("sha256");
+                    shown.as_object_mut().unwrap().remove("looks");
+                    if operation.id == "list_audit_entries" {
+                        let looks = ["identity_read", "household_exported"];
+                        let items = shown["items"].as_array_mut().unwrap();
+                        items.retain(|entry| !looks.contains(&entry["action"].as_str().unwrap()));
+                    }
                     seen.push(json!([role, path, shown]));
                 }
             }

@@ -74,6 +74,16 @@ crate::text_enum! {
         VoucherUnblocked = "voucher_unblocked",
         /// The detail is the card in its place.
         VoucherReplaced = "voucher_replaced",
+        // households
+        HouseholdRegistered = "household_registered",
+        HouseholdRecomposed = "household_recomposed",
+        HouseholdIdentified = "household_identified",
+        HouseholdSearched = "household_searched",
+        HouseholdExported = "household_exported",
+        HouseholdErased = "household_erased",
+        IdentityRead = "identity_read",
+        IdentityErased = "identity_erased",
+        DuplicateDismissed = "duplicate_dismissed",
     }
 }
 
@@ -133,6 +143,11 @@ pub fn list(
 ) -> Result<(Vec<Entry>, Option<AuditEntryId>)> {
     let rows = store::list(conn, sight, filter, page)?;
     Ok(page.cut(rows, Entry::id))
+}
+
+/// The entries about a subject that are of some actions, oldest first.
+pub fn about(conn: &mut Conn, subject: impl Display, actions: &[Action]) -> Result<Vec<Entry>> {
+    store::about(conn, &subject.to_string(), actions)
 }
 
 impl Entry {

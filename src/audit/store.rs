@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::Sight;
+use super::{Action, Sight};
 use crate::db::schema::{audit_entries, organisations};
 use crate::db::{Conn, Page, Queue, wait_in};
 use crate::kit::error::Result;
@@ -55,6 +55,16 @@ pub fn insert(conn: &mut Conn, entry: &Entry) -> Result<()> {
 pub fn following(conn: &mut Conn, sequence: i64, limit: i64) -> Result<Vec<Entry>> {
     let query = audit_entries::table.filter(audit_entries::sequence.gt(sequence)).order(audit_entries::sequence);
     Ok(query.limit(limit).select(Entry::as_select()).load(conn)?)
+}
+
+pub fn about(conn: &mut Conn, subject: &str, actions: &[Action]) -> Result<Vec<Entry>> {
+    let actions: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+    Ok(audit_entries::table
+        .filter(audit_entries::subject.eq(subject))
+        .filter(audit_entries::action.eq_any(actions))
+        .order(audit_entries::sequence)
+        .select(Entry::as_select())
+        .load(conn)?)
 }
 
 pub fn list(conn: &mut Conn, sight: Sight, filter: &Filter, page: Page<AuditEntryId>) -> Result<Vec<Entry>> {

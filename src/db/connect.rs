@@ -125,9 +125,11 @@ impl Manager {
             }
             Target::Sqlite { path } => {
                 let mut conn = SqliteConnection::establish(path).map_err(r2d2::Error::ConnectionError)?;
-                // FULL: what was answered survives a power cut; the timeout is for other processes, ours take turns by themselves
+                // FULL: what was answered survives a power cut; the timeout is for other processes, ours take turns by themselves;
+                // secure_delete: what was erased is overwritten
                 conn.batch_execute(&format!(
-                    "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+                    "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+                     PRAGMA secure_delete = ON;",
                     self.wait.as_millis()
                 ))
                 .map_err(r2d2::Error::QueryError)?;

@@ -10,6 +10,7 @@ mod pool;
 mod query;
 pub mod schema;
 mod turn;
+mod wipe;
 
 pub use backend::Conn;
 pub use connect::Settings;

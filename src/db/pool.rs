@@ -1,7 +1,7 @@
 //! Connections, and the two kinds of transaction: one that reads a single moment, one that writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
@@ -13,6 +13,7 @@ use super::connect::{Manager, Settings, end};
 use super::figures::{Figures, Gauges, Waiting};
 use super::schema::clock;
 use super::turn::{Turn, Turns};
+use super::wipe;
 use crate::kit::error::{Error, Result};
 use crate::kit::time::{Clock, Instant};
 
@@ -24,6 +25,8 @@ const AUDIT: i64 = 0x7072_696d_6575_7202;
 
 /// Whoever may change how many administrators there are holds this one.
 const ADMINISTRATORS: i64 = 0x7072_696d_6575_7210;
+/// Whoever says or erases who a household is holds this one.
+const IDENTITIES: i64 = 0x7072_696d_6575_7204;
 
 /// Every zone's midnight lies on a quarter of an hour of UTC: seconds between two that may be one.
 const MIDNIGHTS: i64 = 900;
@@ -46,6 +49,8 @@ pub struct Db {
     /// SQLite has one writer; a queue of our own is fair where its busy-wait is not.
     writer: Option<Arc<Turns>>,
     gauges: Arc<Gauges>,
+    /// Whether files may still hold what was erased: so it is at a start, as the last end may have been sudden.
+    unwiped: Arc<AtomicBool>,
 }
 
 impl Db {
@@ -61,7 +66,8 @@ impl Db {
             .map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))?;
         let writer = (!manager.is_postgres()).then(Arc::default);
         let (latest, wait) = (Arc::new(AtomicI64::new(0)), settings.wait);
-        let db = Db { pool, manager, clock, latest, wait, writer, gauges: Arc::default() };
+        let unwiped = Arc::new(AtomicBool::new(true));
+        let db = Db { pool, manager, clock, latest, wait, writer, gauges: Arc::default(), unwiped };
         db.manager.warn(&mut *db.connection()?)?;
         Ok(db)
     }
@@ -139,6 +145,27 @@ impl Db {
                 decided => return decided,
             }
         }
+    }
+
+    /// Takes what was deleted out of the database's files too: SQLite's journal is folded into its file and emptied,
+    /// PostgreSQL writes the tables anew. While somebody reads for long it cannot: `unavailable`, and
+    /// [`Db::is_unwiped`] until it has been done.
+    pub fn wipe(&self, tables: &[&str]) -> Result<()> {
+        self.unwiped.store(true, Ordering::Release);
+        let _turn = self.turn()?;
+        let wiped = match &mut self.connection_at_leisure()? {
+            Conn::Pg(conn) => wipe::postgresql(conn, tables),
+            Conn::Sqlite(conn) => wipe::sqlite(conn),
+        };
+        if !wiped.map_err(|e| Error::Unavailable(format!("cannot wipe what was erased: {e}")))? {
+            return Err(Error::Unavailable("cannot wipe what was erased: somebody reads".to_owned()));
+        }
+        self.unwiped.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    pub fn is_unwiped(&self) -> bool {
+        self.unwiped.load(Ordering::Acquire)
     }
 
     /// One try. `enter` waits among the writers.
@@ -243,6 +270,8 @@ pub enum Queue {
     Audit,
     /// Making an administrator by the command line, or disabling one.
     Administrators,
+    /// Saying or erasing who a household is: two that are alike see each other.
+    Identities,
 }
 
 /// Waits until no other transaction is in this queue. On SQLite there is one writer anyway.
@@ -250,6 +279,7 @@ pub fn wait_in(conn: &mut Conn, queue: Queue) -> Result<()> {
     let queue = match queue {
         Queue::Audit => AUDIT,
         Queue::Administrators => ADMINISTRATORS,
+        Queue::Identities => IDENTITIES,
     };
     lock(conn, "SELECT pg_advisory_xact_lock($1)", queue)
 }

@@ -64,6 +64,8 @@ pub struct Life {
     pub cast: Cast,
     pub chance: Chance,
     pub homes: Vec<Home>,
+    /// Who was last registered by name at the first desk.
+    pub said: Option<Identity>,
     /// Stalls that nothing is sold at any more, and since when.
     pub quiet: Vec<(StallId, Day)>,
     today: Day,
@@ -88,7 +90,7 @@ pub fn live(
     let mut chance = Chance::of(SEED);
     let working_days: Vec<Day> = days.iter().copied().filter(|day| weekday(*day) < 5).collect();
     let mut coming = arrivals(&mut chance, &working_days);
-    let mut life = Life { world, cast, chance, homes: Vec::new(), quiet: Vec::new(), today };
+    let mut life = Life { world, cast, chance, homes: Vec::new(), said: None, quiet: Vec::new(), today };
     for day in days {
         let later = coming.split_off(coming.partition_point(|arrival| arrival.on <= day));
         let arriving = std::mem::replace(&mut coming, later);
@@ -160,15 +162,24 @@ impl Life {
     /// Two households of three say their name.
     pub fn register(&mut self, desk: usize, home: Place, adults: i32, children: i32) -> Result<HouseholdId> {
         let composition = Composition { adults, children, commune: text(home.0)? };
-        let name = format!("{} {}", self.chance.pick(&FIRST_NAMES), self.chance.pick(&SURNAMES));
-        // a range of numbers that belongs to nobody: France keeps it for fiction
-        let contact = format!("06 39 98 {:02} {:02}", self.chance.within(0..=99), self.chance.within(0..=99));
-        let identity = Identity { name: Some(text(&name)?), contact: Some(text(&contact)?) };
+        let (first, family) = (*self.chance.pick(&FIRST_NAMES), *self.chance.pick(&SURNAMES));
+        let (one, two) = (self.chance.within(0..=99), self.chance.within(0..=99));
+        let identity = Identity {
+            family_name: Some(text(family)?),
+            first_name: Some(text(first)?),
+            birth_date: Some(text(&format!("{}-{:02}-{:02}", 1950 + one / 2, 1 + two % 12, 1 + one % 28))?),
+            // a range of numbers that belongs to nobody: France keeps it for fiction
+            phone: Some(text(&format!("06 39 98 {one:02} {two:02}"))?),
+            email: None,
+        };
         let identity = self.chance.percent(67).then_some(identity);
+        if desk == 0 {
+            self.said = identity.clone().or(self.said.take());
+        }
         let desk = &self.cast.desks[desk];
         let keys = self.world.state.keys.now();
         let register = |conn: &mut _, now| household::register(conn, now, &keys, desk, &composition, identity.as_ref());
-        Ok(self.world.write(register)?.0.id)
+        Ok(self.world.write(register)?.household.id)
     }
 
     fn call_back(&mut self, home: usize) -> Result<()> {

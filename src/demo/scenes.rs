@@ -3,12 +3,12 @@
 use super::arrivals::Part;
 use super::founding::sign;
 use super::life::Life;
-use super::territory::{GROWERS, MONTREUIL, Standing};
+use super::territory::{GROWERS, LENS, MONTREUIL, Standing};
 use super::world::text;
 use crate::access::Actor;
 use crate::db::{Conn, Page};
 use crate::enrolment::{self, Enrolment, NewEnrolment};
-use crate::household::{self, Composition};
+use crate::household::{self, Composition, Identity};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, VoucherId};
 use crate::kit::money::Cents;
@@ -38,14 +38,16 @@ pub enum Scene {
     TryUnapproved,
     NewAgreement,
     ChildIsBorn,
+    /// Somebody whom one desk knows comes to the other.
+    AskTwice,
     Forget,
 }
 
 pub fn scenes(working_day: usize) -> Vec<Scene> {
     use Scene::{
-        ChildIsBorn, CloseStall, FindAgain, Forget, LeaveKeeping, LeaveReturning, LoseAndTry, Mislay, MistypedCode,
-        NewAgreement, Resume, Suspend, SuspendProducer, TryMislaid, TrySuspended, TryUnapproved, TurnedAway,
-        VoidTooLate,
+        AskTwice, ChildIsBorn, CloseStall, FindAgain, Forget, LeaveKeeping, LeaveReturning, LoseAndTry, Mislay,
+        MistypedCode, NewAgreement, Resume, Suspend, SuspendProducer, TryMislaid, TrySuspended, TryUnapproved,
+        TurnedAway, VoidTooLate,
     };
     match working_day {
         10 => vec![TurnedAway],
@@ -61,6 +63,7 @@ pub fn scenes(working_day: usize) -> Vec<Scene> {
         45 => vec![LeaveKeeping],
         48 => vec![SuspendProducer],
         52 => vec![CloseStall],
+        31 => vec![AskTwice],
         60 => vec![ChildIsBorn],
         66 => vec![NewAgreement],
         70 => vec![Forget],
@@ -95,10 +98,11 @@ impl Life {
                 sign(&self.world, manager, programme, day, grant)
             }
             Scene::ChildIsBorn => self.child_is_born(),
+            Scene::AskTwice => self.ask_twice(),
             Scene::Forget => {
                 let Some(home) = self.of_part(Part::LeavesReturning) else { return Ok(()) };
                 let (desk, household) = (self.desk(home), self.homes[home].household);
-                self.world.write(|conn, _| household::forget(conn, desk, household))
+                self.world.write(|conn, now| household::forget(conn, now, desk, household))
             }
         }
     }
@@ -210,6 +214,16 @@ impl Life {
         let known = self.world.state.db.read(|conn| household::own(conn, desk, household))?;
         let composition =
             Composition { adults: known.adults, children: known.children + 1, commune: text(&known.commune_code)? };
-        self.world.write(|conn, _| household::recompose(conn, desk, household, &composition)).map(drop)
+        self.world.write(|conn, now| household::recompose(conn, now, desk, household, &composition)).map(drop)
+    }
+
+    /// The same name and number, the day of birth not said: both desks are told that they may know the same household.
+    fn ask_twice(&mut self) -> Result<()> {
+        let Some(said) = &self.said else { return Ok(()) };
+        let identity = Identity { birth_date: None, ..said.clone() };
+        let composition = Composition { adults: 1, children: 2, commune: text(LENS.0)? };
+        let (desk, keys) = (&self.cast.desks[1], self.world.state.keys.now());
+        let register = |conn: &mut _, now| household::register(conn, now, &keys, desk, &composition, Some(&identity));
+        self.world.write(register).map(drop)
     }
 }

@@ -38,7 +38,8 @@ fn compose(state: &State, database: &str, refusals: Option<&Refusals>) -> Result
     let mut page = String::new();
     let written = |e: fmt::Error| Error::internal(e);
     people(&mut page).map_err(written)?;
-    books(&mut page, &budgets(state)?, &verify::run(&state.db)?, refusals).map_err(written)?;
+    books(&mut page, &budgets(state)?, &verify::run_with_keys(&state.db, &state.keys.now())?, refusals)
+        .map_err(written)?;
     let desk = log_in(state, DESKS[0].login)?;
     let Some(Shown { programme, household, spendable, voucher }) = fullest_card(state, &desk)? else {
         writeln!(page, "\nNo card has money left today: start over with --fresh.").map_err(written)?;

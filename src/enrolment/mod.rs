@@ -42,6 +42,7 @@ pub struct NewEnrolment {
 /// Enrols a household: commits all its periods, or puts it at the end of the waiting list.
 pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -> Result<Enrolment> {
     let household = household::own(conn, actor, new.household)?;
+    household::touch(conn, now, household.id)?;
     if !programme::is_member(conn, new.programme, actor.organisation)? {
         return Err(Error::Refused(Code::NotFound));
     }
@@ -160,18 +161,20 @@ fn next_in_turn(
 
 /// No purchase goes through until it is resumed.
 pub fn suspend(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
-    let suspended = change(conn, actor, id, State::Active, State::Suspended)?;
+    let suspended = change(conn, now, actor, id, State::Active, State::Suspended)?;
     audit::record(conn, now, actor.who(), Action::EnrolmentSuspended, id, None)?;
     Ok(suspended)
 }
 
 pub fn resume(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId) -> Result<Enrolment> {
-    let resumed = change(conn, actor, id, State::Suspended, State::Active)?;
+    let resumed = change(conn, now, actor, id, State::Suspended, State::Active)?;
     audit::record(conn, now, actor.who(), Action::EnrolmentResumed, id, None)?;
     Ok(resumed)
 }
 
-fn change(conn: &mut Conn, actor: &Actor, id: EnrolmentId, from: State, to: State) -> Result<Enrolment> {
+fn change(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, from: State, to: State) -> Result<Enrolment> {
+    let household = own(conn, actor, id)?.household_id;
+    household::touch(conn, now, household)?;
     allowance::lock(conn, id)?;
     let enrolment = own(conn, actor, id)?;
     // guarded: the scheduler ends enrolments without asking for their purse
@@ -187,8 +190,9 @@ fn change(conn: &mut Conn, actor: &Actor, id: EnrolmentId, from: State, to: Stat
 ///
 /// Whoever has left may leave again: to give back what it kept, or to no effect.
 pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, return_issued: bool) -> Result<Enrolment> {
-    let programme = own(conn, actor, id)?.programme_id;
-    let programme = programme::lock(conn, programme)?;
+    let Enrolment { programme_id, household_id, .. } = own(conn, actor, id)?;
+    household::touch(conn, now, household_id)?;
+    let programme = programme::lock(conn, programme_id)?;
     allowance::lock(conn, id)?;
     let mut enrolment = own(conn, actor, id)?;
     let return_issued = return_issued || enrolment.state == State::Suspended;
@@ -252,12 +256,22 @@ pub fn list(conn: &mut Conn, actor: &Actor, filter: &Filter, page: &Page<Enrolme
     store::list(conn, actor.organisation, filter, page)
 }
 
+/// All of a household's enrolments, in order of id.
+pub fn of_household(conn: &mut Conn, household: HouseholdId) -> Result<Vec<Enrolment>> {
+    store::of_household(conn, household)
+}
+
 /// How many of a programme's enrolments are in each state.
 pub fn counts(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<(State, i64)>> {
     store::counts(conn, programme)
 }
 
 impl Enrolment {
+    /// Whether it waits for money or has some promised.
+    pub fn is_running(&self) -> bool {
+        store::RUNNING.contains(&self.state)
+    }
+
     fn activate(&mut self, now: Instant, periods: &[Period]) {
         self.state = State::Active;
         self.activated_at = Some(now);

@@ -41,7 +41,7 @@ pub struct Filter {
     pub state: Option<State>,
 }
 
-const RUNNING: [State; 3] = [State::Waiting, State::Active, State::Suspended];
+pub const RUNNING: [State; 3] = [State::Waiting, State::Active, State::Suspended];
 
 pub fn insert(conn: &mut Conn, enrolment: &Enrolment) -> Result<()> {
     diesel::insert_into(enrolments::table).values(enrolment).execute(conn)?;
@@ -110,6 +110,14 @@ pub fn list(
         query = query.filter(enrolments::id.gt(after));
     }
     Ok(query.load(conn)?)
+}
+
+pub fn of_household(conn: &mut Conn, household: HouseholdId) -> Result<Vec<Enrolment>> {
+    Ok(enrolments::table
+        .filter(enrolments::household_id.eq(household))
+        .order(enrolments::id)
+        .select(Enrolment::as_select())
+        .load(conn)?)
 }
 
 pub fn counts(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<(State, i64)>> {

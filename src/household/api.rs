@@ -3,15 +3,18 @@
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 
-use super::{Composition, Identity, Known};
+use super::{Composition, Duplicate, Identity, Look, Overview, Words};
 use crate::http::extract::{Json, PathId, Query};
+use crate::http::list::List;
 use crate::http::permission::MayEnrol;
 use crate::http::problem::Answer;
 use crate::http::{State, created, no_content, ok};
 use crate::kit::commune::CommuneCode;
-use crate::kit::id::{HouseholdId, kind};
-use crate::kit::text::Line;
-use crate::kit::time::Instant;
+use crate::kit::error::{Code, Error, Result};
+use crate::kit::id::{DuplicateId, HouseholdId, kind};
+use crate::kit::phone::Phone;
+use crate::kit::text::{Email, Line};
+use crate::kit::time::{Day, Instant};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,8 +30,11 @@ pub struct HouseholdRequest {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirstIdentityRequest {
-    name: Option<Line<200>>,
-    contact: Option<Line<200>>,
+    family_name: Option<Line<100>>,
+    first_name: Option<Line<100>>,
+    birth_date: Option<Day>,
+    phone: Option<Phone>,
+    email: Option<Email>,
 }
 
 #[derive(Deserialize)]
@@ -39,14 +45,36 @@ pub struct CompositionRequest {
     commune: CommuneCode,
 }
 
-/// Replaces both, so both must be said: what is left out by mistake would be erased.
+/// Replaces all, so all must be said: what is left out by mistake would be erased.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityRequest {
     #[serde(deserialize_with = "Option::deserialize")]
-    name: Option<Line<200>>,
+    family_name: Option<Line<100>>,
     #[serde(deserialize_with = "Option::deserialize")]
-    contact: Option<Line<200>>,
+    first_name: Option<Line<100>>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    birth_date: Option<Day>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    phone: Option<Phone>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    email: Option<Email>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    family_name: Option<Line<100>>,
+    first_name: Option<Line<100>>,
+    birth_date: Option<Day>,
+    phone: Option<Phone>,
+    email: Option<Email>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DismissRequest {
+    reason: Line<500>,
 }
 
 #[derive(Deserialize)]
@@ -64,17 +92,26 @@ struct HouseholdAnswer {
     children: i32,
     commune: String,
     created_at: Instant,
-    identity: Option<IdentityAnswer>,
+    has_identity: bool,
+    possible_duplicates: usize,
 }
 
 #[derive(Serialize)]
-struct IdentityAnswer {
-    name: Option<String>,
-    contact: Option<String>,
+struct DuplicateAnswer {
+    id: DuplicateId,
+    household_id: Option<HouseholdId>,
+    found_at: Instant,
+    dismissed_at: Option<Instant>,
+    reason: Option<String>,
 }
 
-impl From<Known> for HouseholdAnswer {
-    fn from((household, identity): Known) -> Self {
+#[derive(Serialize)]
+struct DuplicatesAnswer {
+    items: Vec<DuplicateAnswer>,
+}
+
+impl From<Overview> for HouseholdAnswer {
+    fn from(Overview { household, has_identity, possible_duplicates }: Overview) -> Self {
         HouseholdAnswer {
             id: household.id,
             reference: household.reference,
@@ -82,10 +119,51 @@ impl From<Known> for HouseholdAnswer {
             children: household.children,
             commune: household.commune_code,
             created_at: household.created_at,
-            identity: identity.map(|Identity { name, contact }| IdentityAnswer {
-                name: name.map(Line::into_string),
-                contact: contact.map(Line::into_string),
-            }),
+            has_identity,
+            possible_duplicates,
+        }
+    }
+}
+
+impl SearchRequest {
+    fn words(self) -> Result<Words> {
+        match self {
+            SearchRequest {
+                family_name: Some(family),
+                first_name: Some(first),
+                birth_date,
+                phone: None,
+                email: None,
+            } => Ok(Words::Name { family, first, born: birth_date }),
+            SearchRequest {
+                family_name: None,
+                first_name: None,
+                birth_date: None,
+                phone: Some(phone),
+                email: None,
+            } => Ok(Words::Phone(phone)),
+            SearchRequest {
+                family_name: None,
+                first_name: None,
+                birth_date: None,
+                phone: None,
+                email: Some(email),
+            } => Ok(Words::Email(email)),
+            _ => {
+                let ways = "must be family_name and first_name (and birth_date), or phone, or email";
+                Err(Error::invalid("family_name", ways))
+            }
+        }
+    }
+}
+
+/// What was looked at, once the look is written down.
+pub fn seen(look: Look) -> Result<Identity> {
+    match look {
+        Look::Seen(identity) => Ok(identity),
+        Look::Unreadable => {
+            tracing::error!("an identity does not open: primeur verify tells which");
+            Err(Error::Refused(Code::IdentityUnreadable))
         }
     }
 }
@@ -93,24 +171,35 @@ impl From<Known> for HouseholdAnswer {
 pub async fn create(state: web::Data<State>, permit: MayEnrol, body: Json<HouseholdRequest>) -> Answer {
     let HouseholdRequest { adults, children, commune, identity } = body.value;
     let composition = Composition { adults, children, commune };
-    let identity = identity.map(|FirstIdentityRequest { name, contact }| Identity { name, contact });
+    let identity = identity.map(|said| {
+        let FirstIdentityRequest { family_name, first_name, birth_date, phone, email } = said;
+        Identity { family_name, first_name, birth_date, phone, email }
+    });
     let keys = state.keys.now();
-    let known = state
+    let registered = state
         .write(move |conn, now| super::register(conn, now, &keys, &permit.actor, &composition, identity.as_ref()))
         .await?;
-    Ok(created(&HouseholdAnswer::from(known)))
+    Ok(created(&HouseholdAnswer::from(registered)))
 }
 
 pub async fn list(state: web::Data<State>, permit: MayEnrol, query: Query<PageQuery>) -> Answer {
     let page = permit.cursors.page::<kind::Household>(&query.0.cursor, &query.0.limit)?;
     let rows = state.read(move |conn| super::list(conn, &permit.actor, &page)).await?;
-    let (rows, next) = page.cut(rows, |household| household.id);
-    Ok(ok(&permit.cursors.list(rows.into_iter().map(|household| HouseholdAnswer::from((household, None))), next)))
+    let (rows, next) = page.cut(rows, |overview| overview.household.id);
+    Ok(ok(&permit.cursors.list(rows.into_iter().map(HouseholdAnswer::from), next)))
+}
+
+pub async fn search(state: web::Data<State>, permit: MayEnrol, body: Json<SearchRequest>) -> Answer {
+    let words = body.value.words()?;
+    let keys = state.keys.now();
+    let found = state.write(move |conn, now| super::search(conn, now, &keys.secret, &permit.actor, &words)).await?;
+    let items: Vec<_> = found.into_iter().map(HouseholdAnswer::from).collect();
+    Ok(ok(&List { items, next_cursor: None }))
 }
 
 pub async fn get(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
-    let known = state.run(move |s| s.db.read(|conn| super::known(conn, &s.keys.now(), &permit.actor, id.0))).await?;
-    Ok(ok(&HouseholdAnswer::from(known)))
+    let found = state.read(move |conn| super::get(conn, &permit.actor, id.0)).await?;
+    Ok(ok(&HouseholdAnswer::from(found)))
 }
 
 pub async fn recompose(
@@ -121,31 +210,51 @@ pub async fn recompose(
 ) -> Answer {
     let CompositionRequest { adults, children, commune } = body.value;
     let composition = Composition { adults, children, commune };
-    let keys = state.keys.now();
-    let known = state
-        .write(move |conn, _| {
-            super::recompose(conn, &permit.actor, id.0, &composition)?;
-            super::known(conn, &keys, &permit.actor, id.0)
-        })
-        .await?;
-    Ok(ok(&HouseholdAnswer::from(known)))
+    let changed = state.write(move |conn, now| super::recompose(conn, now, &permit.actor, id.0, &composition)).await?;
+    Ok(ok(&HouseholdAnswer::from(changed)))
 }
 
+pub async fn look(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
+    let keys = state.keys.now();
+    let look = state.write(move |conn, now| super::look(conn, now, &keys, &permit.actor, id.0)).await?;
+    Ok(ok(&seen(look)?))
+}
+
+/// Answers with what was just said: that is no look.
 pub async fn identify(
     state: web::Data<State>,
     permit: MayEnrol,
     id: PathId<kind::Household>,
     body: Json<IdentityRequest>,
 ) -> Answer {
-    let IdentityRequest { name, contact } = body.value;
-    let identity = Identity { name, contact };
-    let keys = state.keys.now();
-    let known = state.write(move |conn, now| super::identify(conn, now, &keys, &permit.actor, id.0, &identity)).await?;
-    Ok(ok(&HouseholdAnswer::from(known)))
+    let IdentityRequest { family_name, first_name, birth_date, phone, email } = body.value;
+    let identity = Identity { family_name, first_name, birth_date, phone, email };
+    let (keys, said) = (state.keys.now(), identity.clone());
+    state.write(move |conn, now| super::identify(conn, now, &keys, &permit.actor, id.0, &said)).await?;
+    Ok(ok(&identity))
 }
 
-pub async fn forget(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
-    state.write(move |conn, _| super::forget(conn, &permit.actor, id.0)).await?;
+pub async fn list_duplicates(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
+    let found =
+        state.run(move |s| s.db.read(|conn| super::duplicates(conn, &s.keys.now(), &permit.actor, id.0))).await?;
+    let answer = |Duplicate { id, other, found_at, dismissed_at, reason, .. }| DuplicateAnswer {
+        id,
+        household_id: other,
+        found_at,
+        dismissed_at,
+        reason,
+    };
+    Ok(ok(&DuplicatesAnswer { items: found.into_iter().map(answer).collect() }))
+}
+
+pub async fn dismiss_duplicate(
+    state: web::Data<State>,
+    permit: MayEnrol,
+    id: PathId<kind::Duplicate>,
+    body: Json<DismissRequest>,
+) -> Answer {
+    let (keys, reason) = (state.keys.now(), body.value.reason);
+    state.write(move |conn, now| super::dismiss(conn, now, &keys, &permit.actor, id.0, &reason)).await?;
     Ok(no_content())
 }
 
@@ -154,11 +263,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_is_replaced_only_by_one_that_says_both() {
-        let read = |text| serde_json::from_str::<IdentityRequest>(text);
-        assert!(read(r#"{"name":"Lucienne Exemple","contact":null}"#).is_ok());
-        for bad in [r#"{"name":"Lucienne Exemple"}"#, r#"{"contact":null}"#, "{}", r#"{"name":" ","contact":null}"#] {
-            assert!(read(bad).is_err(), "{bad}");
+    fn an_identity_is_replaced_only_by_one_that_says_all() {
+        let read = |text: &str| serde_json::from_str::<IdentityRequest>(text);
+        let whole = r#"{"family_name":"Exemple","first_name":null,"birth_date":null,"phone":null,"email":null}"#;
+        assert!(read(whole).is_ok());
+        for field in ["family_name", "first_name", "birth_date", "phone", "email"] {
+            let mut less: serde_json::Value = serde_json::from_str(whole).unwrap();
+            less.as_object_mut().unwrap().remove(field);
+            assert!(read(&less.to_string()).is_err(), "{field}");
+        }
+        assert!(read(&whole.replace("Exemple", " ")).is_err());
+    }
+
+    #[test]
+    fn a_search_goes_one_way() {
+        let read = |text: &str| serde_json::from_str::<SearchRequest>(text).unwrap().words();
+        let name = r#""family_name":"Exemple","first_name":"Zoé""#;
+        for good in [
+            format!("{{{name}}}"),
+            format!(r#"{{{name},"birth_date":"1987-03-14"}}"#),
+            r#"{"phone":"06 39 98 12 34"}"#.to_owned(),
+            r#"{"email":"zoe@exemple.fr","phone":null}"#.to_owned(),
+        ] {
+            assert!(read(&good).is_ok(), "{good}");
+        }
+        for bad in [
+            "{}".to_owned(),
+            r#"{"family_name":"Exemple"}"#.to_owned(),
+            r#"{"birth_date":"1987-03-14"}"#.to_owned(),
+            format!(r#"{{{name},"phone":"06 39 98 12 34"}}"#),
+            r#"{"phone":"06 39 98 12 34","email":"zoe@exemple.fr"}"#.to_owned(),
+        ] {
+            assert!(read(&bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,24 +1,30 @@
 //! Households: a reference and a composition; who they are, sealed apart.
 
 pub mod api;
+mod duplicates;
+mod fingerprint;
+mod identity;
 pub mod reseal;
+mod search;
 mod store;
+mod verify;
 
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
-use self::store::SealedIdentity;
 use crate::access::Actor;
+use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::kit::commune::CommuneCode;
 use crate::kit::error::{Code, Error, FieldError, Result};
-use crate::kit::id::HouseholdId;
+use crate::kit::id::{HouseholdId, OrganisationId};
 use crate::kit::keys::{Keys, random};
-use crate::kit::text::Line;
 use crate::kit::time::Instant;
 
+pub use duplicates::{Duplicate, dismiss, duplicates};
+pub use identity::{Identity, Look, forget, identify, identity, look};
+pub use search::{Words, search};
 pub use store::Household;
+pub use verify::verify;
 
 /// Who lives together, and where.
 #[derive(Clone, Debug)]
@@ -41,22 +47,26 @@ impl Composition {
     }
 }
 
-/// Who a household is, as far as it said. An identity without either is none.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Identity {
-    pub name: Option<Line<200>>,
-    pub contact: Option<Line<200>>,
+/// A household as its own structure sees it before it opens any seal.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub household: Household,
+    pub has_identity: bool,
+    /// Pairs with another household that nobody has dismissed.
+    pub possible_duplicates: usize,
 }
 
-/// Names stay out of logs.
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Identity(..)")
-    }
+/// What was done to a household is found again under its id.
+fn record(
+    conn: &mut Conn,
+    now: Instant,
+    actor: &Actor,
+    action: Action,
+    id: HouseholdId,
+    detail: Option<&str>,
+) -> Result<()> {
+    audit::record(conn, now, actor.who(), action, id, detail.map(str::to_owned))
 }
-
-/// A household with who it is, for its own structure only.
-pub type Known = (Household, Option<Identity>);
 
 pub fn register(
     conn: &mut Conn,
@@ -65,12 +75,17 @@ pub fn register(
     actor: &Actor,
     composition: &Composition,
     identity: Option<&Identity>,
-) -> Result<Known> {
+) -> Result<Overview> {
     composition.check()?;
+    let identity = identity.filter(|identity| !identity.is_empty());
+    if let Some(identity) = identity {
+        identity.check(now, "identity.")?;
+        store::queue(conn)?;
+    }
     let household = Household {
         id: HouseholdId::new(now),
         organisation_id: actor.organisation,
-        reference: new_reference(conn, actor)?,
+        reference: new_reference(conn, actor.organisation)?,
         adults: composition.adults,
         children: composition.children,
         commune_code: composition.commune.as_str().to_owned(),
@@ -84,80 +99,91 @@ pub fn register(
         other => other,
     })?;
     if let Some(identity) = identity {
-        keep_identity(conn, now, keys, household.id, identity)?;
+        identity::keep(conn, now, keys, &household, identity)?;
     }
-    known(conn, keys, actor, household.id)
+    let said = identity.map(|_| "with an identity");
+    record(conn, now, actor, Action::HouseholdRegistered, household.id, said)?;
+    overview(conn, household)
 }
 
-/// A household of the caller's own structure.
+/// A household of the caller's own structure that was not erased.
 pub fn own(conn: &mut Conn, actor: &Actor, id: HouseholdId) -> Result<Household> {
     store::household(conn, actor.organisation, id)?.ok_or(Error::Refused(Code::NotFound))
 }
 
-/// A household of the caller's own structure, with who it is.
-pub fn known(conn: &mut Conn, keys: &Keys, actor: &Actor, id: HouseholdId) -> Result<Known> {
+pub fn get(conn: &mut Conn, actor: &Actor, id: HouseholdId) -> Result<Overview> {
     let household = own(conn, actor, id)?;
-    let identity = store::identity(conn, id)?.map(|sealed| {
-        let plain = keys.identity.open(SEALED, id.as_bytes(), &sealed.sealed)?;
-        serde_json::from_slice(&plain).map_err(|_| Error::Internal("a sealed identity is none".to_owned()))
-    });
-    Ok((household, identity.transpose()?))
+    overview(conn, household)
 }
 
 /// The households of the caller's own structure.
-pub fn list(conn: &mut Conn, actor: &Actor, page: &Page<HouseholdId>) -> Result<Vec<Household>> {
-    store::list(conn, actor.organisation, page)
+pub fn list(conn: &mut Conn, actor: &Actor, page: &Page<HouseholdId>) -> Result<Vec<Overview>> {
+    let households = store::list(conn, actor.organisation, page)?;
+    overviews(conn, households)
+}
+
+fn overview(conn: &mut Conn, household: Household) -> Result<Overview> {
+    Ok(overviews(conn, vec![household])?.remove(0))
+}
+
+fn overviews(conn: &mut Conn, households: Vec<Household>) -> Result<Vec<Overview>> {
+    let ids: Vec<HouseholdId> = households.iter().map(|household| household.id).collect();
+    let identified: BTreeSet<HouseholdId> = store::identified(conn, &ids)?.into_iter().collect();
+    let mut pairs: BTreeMap<HouseholdId, usize> = BTreeMap::new();
+    for (first, second) in store::open_pairs(conn, &ids)? {
+        *pairs.entry(first).or_default() += 1;
+        *pairs.entry(second).or_default() += 1;
+    }
+    let overview = |household: Household| Overview {
+        has_identity: identified.contains(&household.id),
+        possible_duplicates: pairs.get(&household.id).copied().unwrap_or_default(),
+        household,
+    };
+    Ok(households.into_iter().map(overview).collect())
 }
 
 /// Changes the composition from now on; what was promised stays as it was promised.
-pub fn recompose(conn: &mut Conn, actor: &Actor, id: HouseholdId, composition: &Composition) -> Result<Household> {
-    composition.check()?;
-    store::update(conn, actor.organisation, id, composition)?;
-    own(conn, actor, id)
-}
-
-pub fn identify(
+pub fn recompose(
     conn: &mut Conn,
     now: Instant,
-    keys: &Keys,
     actor: &Actor,
     id: HouseholdId,
-    identity: &Identity,
-) -> Result<Known> {
+    composition: &Composition,
+) -> Result<Overview> {
+    composition.check()?;
     own(conn, actor, id)?;
-    keep_identity(conn, now, keys, id, identity)?;
-    known(conn, keys, actor, id)
+    touch(conn, now, id)?;
+    store::update(conn, id, composition)?;
+    record(conn, now, actor, Action::HouseholdRecomposed, id, None)?;
+    get(conn, actor, id)
 }
 
-/// Erases who a household is. Its reference and what it was granted stay.
-pub fn forget(conn: &mut Conn, actor: &Actor, id: HouseholdId) -> Result<()> {
-    own(conn, actor, id)?;
-    store::erase_identity(conn, id)
+/// Its structure has dealt with a household: the time after which it is erased begins anew. An erased one is not found.
+///
+/// Takes its row until the end of the transaction, before any programme or purse: erasing it waits.
+pub fn touch(conn: &mut Conn, now: Instant, id: HouseholdId) -> Result<()> {
+    if store::touch(conn, id, now)? { Ok(()) } else { Err(Error::Refused(Code::NotFound)) }
 }
 
-/// What identities are sealed for.
-const SEALED: &str = "identity";
+/// Takes a household for its erasure: nothing is said of it, and it is enrolled nowhere, until the transaction ends.
+pub fn take(conn: &mut Conn, id: HouseholdId) -> Result<Household> {
+    store::queue(conn)?;
+    store::lock(conn, id)?.filter(|household| household.erased_at.is_none()).ok_or(Error::Refused(Code::NotFound))
+}
 
-fn keep_identity(conn: &mut Conn, now: Instant, keys: &Keys, id: HouseholdId, identity: &Identity) -> Result<()> {
-    if identity.name.is_none() && identity.contact.is_none() {
-        return store::erase_identity(conn, id);
-    }
-    let plain = serde_json::to_vec(identity).map_err(Error::internal)?;
-    let sealed = SealedIdentity {
-        household_id: id,
-        key_id: keys.identity.current().to_string(),
-        sealed: keys.identity.seal(SEALED, id.as_bytes(), &plain)?,
-        updated_at: now,
-    };
-    store::upsert_identity(conn, &sealed)
+/// Makes a household that was taken nobody's for ever: without identity, under a reference that is on no paper.
+pub fn erase(conn: &mut Conn, now: Instant, household: &Household) -> Result<()> {
+    identity::remove(conn, household.id)?;
+    let reference = new_reference(conn, household.organisation_id)?;
+    store::erase(conn, household.id, &reference, now)
 }
 
 /// A reference that no household of the structure has yet.
-fn new_reference(conn: &mut Conn, actor: &Actor) -> Result<String> {
+fn new_reference(conn: &mut Conn, organisation: OrganisationId) -> Result<String> {
     // of a thousand million references some are free: ten draws that are all taken mean something else is wrong
     for _ in 0..10 {
         let reference = reference(random());
-        if !store::has_reference(conn, actor.organisation, &reference)? {
+        if !store::has_reference(conn, organisation, &reference)? {
             return Ok(reference);
         }
     }
@@ -182,14 +208,6 @@ mod tests {
             let drawn = reference(random());
             assert!(drawn.len() == 10 && !drawn[4..].contains(['I', 'L', 'O', 'U']), "{drawn}");
         }
-    }
-
-    #[test]
-    fn an_identity_is_not_printed() {
-        let name = "Lucienne Exemple";
-        let said = Identity { name: name.parse().ok(), contact: None };
-        let printed = format!("{said:#?}");
-        assert!(!printed.contains("Lucienne"), "{printed}");
     }
 
     #[test]

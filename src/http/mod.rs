@@ -34,6 +34,8 @@ pub struct State {
     pub access: Arc<access::Settings>,
     /// Whose word is taken for where a request comes from.
     pub proxies: address::Proxies,
+    /// Calendar months after the last contact, when a household is erased.
+    pub retention_months: i32,
     /// `https://host`, before the path of links printed on vouchers.
     pub origin: String,
     pub metrics: Arc<metrics::Metrics>,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::sentences::sentence;
 use crate::kit::error::{Code, Error, FieldError};
+use crate::kit::id::HouseholdId;
 use crate::kit::money::Cents;
 
 /// The error type of every handler. The middleware renders it, once it knows the caller's language.
@@ -99,6 +100,8 @@ struct Body<'a> {
     fields: Option<Vec<Field<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spendable: Option<Cents>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    household_id: Option<Option<HouseholdId>>,
 }
 
 #[derive(Serialize)]
@@ -122,6 +125,10 @@ pub fn render(error: &Error, language: Language) -> HttpResponse {
         Error::Insufficient { spendable } => *spendable,
         _ => None,
     };
+    let household_id = match error {
+        Error::KnownHousehold { own } => Some(*own),
+        _ => None,
+    };
     let kind = format!("https://primeur.example/problems/{code}");
     let mut answer = HttpResponse::build(status);
     answer.insert_header((header::CONTENT_LANGUAGE, language.tag()));
@@ -137,7 +144,7 @@ pub fn render(error: &Error, language: Language) -> HttpResponse {
         Error::Unavailable(_) => drop(answer.insert_header((header::RETRY_AFTER, "1"))),
         _ => {}
     }
-    let body = Body { r#type: kind, title, status: status.as_u16(), code, detail, fields, spendable };
+    let body = Body { r#type: kind, title, status: status.as_u16(), code, detail, fields, spendable, household_id };
     // `json` keeps a content type that is already there
     answer.content_type("application/problem+json").json(body)
 }

@@ -202,11 +202,11 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
         Code::DuplicateHousehold => [
             (
                 "Ménage déjà connu",
-                "Une personne de mêmes nom, prénom et date de naissance est déjà inscrite. Voyez avec le porteur du programme.",
+                "Une personne de mêmes nom, prénom et date de naissance est déjà connue. Si ce n’est pas de vous, voyez avec le porteur du programme.",
             ),
             (
                 "Household already known",
-                "Somebody of the same name and date of birth is registered already. Ask the programme’s manager.",
+                "Somebody of the same name and date of birth is known already. If not to you, ask the programme’s manager.",
             ),
         ],
         Code::DuplicateState => [
@@ -214,8 +214,24 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Duplicate already dismissed", "This possible duplicate has been dismissed already."),
         ],
         Code::StillEnrolled => [
-            ("Inscription en cours", "Ce ménage est encore inscrit à un programme. Faites-le d’abord en sortir."),
-            ("Still enrolled", "This household is still in a programme. Let it leave first."),
+            (
+                "Inscription en cours",
+                "Ce ménage est encore inscrit, ou son chèque n’est pas vide. Faites-le d’abord sortir, en rendant le reste.",
+            ),
+            (
+                "Still enrolled",
+                "This household is still enrolled, or has money left. Let it leave first, and give back what is left.",
+            ),
+        ],
+        Code::IdentityUnreadable => [
+            (
+                "Identité illisible",
+                "Cette identité ne peut plus être lue. Saisissez-la à nouveau, et prévenez l’administrateur.",
+            ),
+            (
+                "Unreadable identity",
+                "This identity cannot be read any more. Enter it again, and tell the administrator.",
+            ),
         ],
         Code::AlreadyEnrolled => [
             ("Déjà inscrit", "Ce ménage est déjà inscrit à ce programme. Reprenez l’inscription existante."),

@@ -1,5 +1,6 @@
 //! What can go wrong, in the words of the domain. How a person reads it is `http::problem`'s business.
 
+use super::id::HouseholdId;
 use super::money::Cents;
 
 crate::text_enum! {
@@ -49,6 +50,7 @@ crate::text_enum! {
         DuplicateHousehold = "duplicate_household",
         DuplicateState = "duplicate_state",
         StillEnrolled = "still_enrolled",
+        IdentityUnreadable = "identity_unreadable",
         AlreadyEnrolled = "already_enrolled",
         ProgrammeEndsFirst = "programme_ends_first",
         StartInPast = "start_in_past",
@@ -88,6 +90,8 @@ pub enum Error {
     Wait { code: Code, seconds: i64 },
     /// The voucher does not hold enough; what it still holds, where the programme shows balances.
     Insufficient { spendable: Option<Cents> },
+    /// The same person is registered already; where, if that is with the caller's own structure.
+    KnownHousehold { own: Option<HouseholdId> },
     /// The request's own fields are wrong.
     Invalid(Vec<FieldError>),
     /// A unique constraint said that somebody was first. The text is the database's, for the log only.
@@ -115,6 +119,7 @@ impl Error {
         match self {
             Error::Refused(code) | Error::Wait { code, .. } => *code,
             Error::Insufficient { .. } => Code::InsufficientBalance,
+            Error::KnownHousehold { .. } => Code::DuplicateHousehold,
             Error::Invalid(_) => Code::InvalidRequest,
             Error::Unavailable(_) | Error::Retry(_) => Code::Unavailable,
             Error::Duplicate(_) | Error::Internal(_) => Code::Internal,
@@ -134,7 +139,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::Refused(code) | Error::Wait { code, .. } => write!(f, "refused: {code}"),
-            Error::Insufficient { .. } => write!(f, "refused: {}", Code::InsufficientBalance),
+            Error::Insufficient { .. } | Error::KnownHousehold { .. } => write!(f, "refused: {}", self.code()),
             Error::Invalid(fields) => {
                 f.write_str("invalid:")?;
                 fields.iter().try_for_each(|e| write!(f, " {}: {};", e.field, e.message))

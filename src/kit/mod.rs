@@ -6,6 +6,7 @@ pub mod id;
 pub mod keys;
 pub mod money;
 pub mod object;
+pub mod phone;
 pub mod seal;
 pub mod sql;
 pub mod text;

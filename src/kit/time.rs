@@ -50,6 +50,16 @@ impl Instant {
     pub fn plus_minutes(self, minutes: i64) -> Self {
         self.plus_seconds(minutes * 60)
     }
+
+    /// The same time of day so many calendar months later (earlier below zero), in UTC.
+    pub fn plus_months(self, months: i32) -> Self {
+        Instant(self.0.to_zoned(TimeZone::UTC).saturating_add(months.months()).timestamp())
+    }
+
+    /// Its calendar day in UTC.
+    pub fn day(self) -> Day {
+        Day(self.0.to_zoned(TimeZone::UTC).date())
+    }
 }
 
 impl fmt::Display for Instant {

@@ -11,7 +11,7 @@ use crate::allowance::{self, Draw};
 use crate::db::{Conn, Page};
 use crate::enrolment;
 use crate::kit::error::{Code, Error, Result};
-use crate::kit::id::{RedemptionId, StallId};
+use crate::kit::id::{EnrolmentId, RedemptionId, StallId};
 use crate::kit::money::Cents;
 use crate::kit::text::Line as Text;
 use crate::kit::time::Instant;
@@ -204,6 +204,12 @@ pub fn own(conn: &mut Conn, actor: &Actor, id: RedemptionId) -> Result<Purchase>
     let found = store::redemption(conn, id)?.filter(|redemption| redemption.producer_id == actor.organisation);
     let redemption = found.ok_or(Error::Refused(Code::NotFound))?;
     Ok(store::complete(conn, vec![redemption])?.remove(0))
+}
+
+/// Every purchase of an enrolment, oldest first.
+pub fn of_enrolment(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Purchase>> {
+    let redemptions = store::of_enrolment(conn, enrolment)?;
+    store::complete(conn, redemptions)
 }
 
 /// One's own purchases, newest first.

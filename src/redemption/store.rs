@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::{Category, Purchase};
-use crate::db::schema::{redemption_lines, redemptions, voids};
+use crate::db::schema::{redemption_lines, redemptions, voids, vouchers};
 use crate::db::{Conn, Page};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
@@ -111,6 +111,15 @@ pub fn list(
         query = query.filter(redemptions::id.lt(after));
     }
     Ok(query.load(conn)?)
+}
+
+pub fn of_enrolment(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Redemption>> {
+    let cards = vouchers::table.filter(vouchers::enrolment_id.eq(enrolment)).select(vouchers::id);
+    Ok(redemptions::table
+        .filter(redemptions::voucher_id.eq_any(cards))
+        .order(redemptions::id)
+        .select(Redemption::as_select())
+        .load(conn)?)
 }
 
 /// Adds their lines and voids to some redemptions.

@@ -11,6 +11,7 @@ use crate::allowance;
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::enrolment::{self, Enrolment};
+use crate::household;
 use crate::kit::error::{Code as ErrorCode, Error, Result};
 use crate::kit::id::{EnrolmentId, VoucherId};
 use crate::kit::keys::{Keys, Secret};
@@ -63,7 +64,8 @@ pub fn hand_over(
     secret: &Secret,
     enrolment: EnrolmentId,
 ) -> Result<Voucher> {
-    enrolment::own(conn, actor, enrolment)?;
+    let household = enrolment::own(conn, actor, enrolment)?.household_id;
+    household::touch(conn, now, household)?;
     allowance::lock(conn, enrolment)?;
     let enrolment = enrolment::own(conn, actor, enrolment)?;
     if !matches!(enrolment.state, enrolment::State::Active | enrolment::State::Suspended) {
@@ -79,6 +81,9 @@ pub fn hand_over(
 
 /// Makes a new card and refuses the old one from this moment. What is on it stays: money is the enrolment's, not the card's.
 pub fn replace(conn: &mut Conn, now: Instant, actor: &Actor, secret: &Secret, id: VoucherId) -> Result<Voucher> {
+    let enrolment = own(conn, actor, id)?.enrolment_id;
+    let household = enrolment::own(conn, actor, enrolment)?.household_id;
+    household::touch(conn, now, household)?;
     let old = taken(conn, actor, id)?;
     if old.state == State::Replaced {
         return Err(Error::Refused(ErrorCode::VoucherState));
@@ -114,6 +119,20 @@ fn change(conn: &mut Conn, actor: &Actor, id: VoucherId, from: State, to: State)
     }
     store::set_state(conn, id, to)?;
     Ok(Voucher { state: to, ..voucher })
+}
+
+/// Refuses whatever card an enrolment has, where its household is erased. The caller has taken its purse.
+pub fn withdraw(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
+    match store::standing(conn, enrolment)? {
+        Some(standing) => store::set_state(conn, standing, State::Blocked),
+        None => Ok(()),
+    }
+}
+
+/// All cards of an enrolment, in order of id.
+pub fn of_enrolment(conn: &mut Conn, enrolment: &Enrolment) -> Result<Vec<Voucher>> {
+    let all = Page { after: None, limit: i64::MAX - 1 };
+    store::list(conn, enrolment.organisation_id, Some(enrolment.id), &all)
 }
 
 /// A voucher of the caller's structure, its purse taken: no purchase is under way.

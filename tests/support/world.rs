@@ -84,7 +84,8 @@ impl World {
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let access = Arc::new(lasting_access());
         let origin = "https://cheque.primeur.example".to_owned();
-        let state = State { db, keys, access, proxies: loopback(), origin, metrics: Arc::default() };
+        let state =
+            State { db, keys, access, proxies: loopback(), retention_months: 24, origin, metrics: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = Some(serve(state.clone(), no_limits(), listener));
@@ -99,7 +100,8 @@ impl World {
         let clock = ManualClock::at(db.now());
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let (access, origin) = (Arc::new(lasting_access()), address.clone());
-        let state = State { db, keys, access, proxies: loopback(), origin, metrics: Arc::default() };
+        let state =
+            State { db, keys, access, proxies: loopback(), retention_months: 24, origin, metrics: Arc::default() };
         let (directory, database_url) = (directory.clone(), database_url.clone());
         let (address, server, others) = (address.clone(), None, Mutex::default());
         World { state, database_url, directory, clock, address, server, others }
@@ -202,7 +204,7 @@ impl World {
     /// Every invariant holds.
     #[track_caller]
     pub fn verify(&self) {
-        let verdict = verify::run(&self.state.db).unwrap();
+        let verdict = verify::run_with_keys(&self.state.db, &self.state.keys.now()).unwrap();
         assert!(verdict.findings.is_empty(), "{:#?}", verdict.findings);
     }
 }

@@ -72,6 +72,9 @@ CREATE TRIGGER audit_entries_stay BEFORE TRUNCATE ON audit_entries FOR EACH STAT
 ALTER TABLE households ADD COLUMN contacted_at TIMESTAMPTZ NOT NULL DEFAULT 'epoch'; -- when its structure last dealt with it
 UPDATE households SET contacted_at = created_at;
 ALTER TABLE households ADD COLUMN erased_at TIMESTAMPTZ;
+CREATE INDEX households_by_contact ON households (contacted_at, id) WHERE erased_at IS NULL;
+CREATE INDEX enrolments_by_household ON enrolments (household_id);
+CREATE INDEX vouchers_by_enrolment ON vouchers (enrolment_id);
 
 CREATE TABLE sealed_identities (
   household_id UUID PRIMARY KEY REFERENCES households (id),
@@ -105,6 +108,25 @@ CREATE TABLE household_duplicates (
   CHECK ((dismissed_at IS NULL) = (dismissed_by IS NULL) AND (dismissed_at IS NULL) = (reason_sealed IS NULL))
 );
 CREATE INDEX duplicates_by_second ON household_duplicates (second_household);
+
+-- Erased is erased.
+CREATE FUNCTION refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT 1 FROM households WHERE id = NEW.household_id AND erased_at IS NOT NULL) THEN
+    RAISE EXCEPTION 'this household was erased' USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE FUNCTION stay_erased() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'this household was erased' USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER no_identities_of_the_erased BEFORE INSERT OR UPDATE OF household_id ON sealed_identities FOR EACH ROW EXECUTE FUNCTION refuse_erased();
+CREATE TRIGGER no_fingerprints_of_the_erased BEFORE INSERT OR UPDATE OF household_id ON household_fingerprints FOR EACH ROW EXECUTE FUNCTION refuse_erased();
+CREATE TRIGGER no_enrolments_of_the_erased BEFORE INSERT OR UPDATE OF household_id ON enrolments FOR EACH ROW EXECUTE FUNCTION refuse_erased();
+CREATE TRIGGER households_stay_erased BEFORE UPDATE ON households FOR EACH ROW WHEN (OLD.erased_at IS NOT NULL) EXECUTE FUNCTION stay_erased();
 
 -- What is sealed under a retired key could not be opened any more once its file is gone: a server that has not heard of
 -- the retirement is refused. FOR SHARE, so that of a retirement and a seal under way each sees the other.

@@ -89,6 +89,9 @@ END;
 ALTER TABLE households ADD COLUMN contacted_at INTEGER NOT NULL DEFAULT 0; -- when its structure last dealt with it
 UPDATE households SET contacted_at = created_at;
 ALTER TABLE households ADD COLUMN erased_at INTEGER;
+CREATE INDEX households_by_contact ON households (contacted_at, id) WHERE erased_at IS NULL;
+CREATE INDEX enrolments_by_household ON enrolments (household_id);
+CREATE INDEX vouchers_by_enrolment ON vouchers (enrolment_id);
 
 CREATE TABLE sealed_identities (
   household_id BLOB PRIMARY KEY REFERENCES households (id),
@@ -122,6 +125,42 @@ CREATE TABLE household_duplicates (
   CHECK ((dismissed_at IS NULL) = (dismissed_by IS NULL) AND (dismissed_at IS NULL) = (reason_sealed IS NULL))
 ) STRICT;
 CREATE INDEX duplicates_by_second ON household_duplicates (second_household);
+
+-- Erased is erased.
+CREATE TRIGGER no_identities_of_the_erased_insert BEFORE INSERT ON sealed_identities
+WHEN EXISTS (SELECT 1 FROM households WHERE id = NEW.household_id AND erased_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'this household was erased');
+END;
+CREATE TRIGGER no_identities_of_the_erased_update BEFORE UPDATE OF household_id ON sealed_identities
+WHEN EXISTS (SELECT 1 FROM households WHERE id = NEW.household_id AND erased_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'this household was erased');
+END;
+CREATE TRIGGER no_fingerprints_of_the_erased_insert BEFORE INSERT ON household_fingerprints
+WHEN EXISTS (SELECT 1 FROM households WHERE id = NEW.household_id AND erased_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'this household was erased');
+END;
+CREATE TRIGGER no_fingerprints_of_the_erased_update BEFORE UPDATE OF household_id ON household_fingerprints
+WHEN EXISTS (SELECT 1 FROM households WHERE id = NEW.household_id AND erased_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'this household was erased');
+END;
+CREATE TRIGGER no_enrolments_of_the_erased_insert BEFORE INSERT ON enrolments
+WHEN EXISTS (SELECT 1 FROM households WHERE id = NEW.household_id AND erased_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'this household was erased');
+END;
+CREATE TRIGGER no_enrolments_of_the_erased_update BEFORE UPDATE OF household_id ON enrolments
+WHEN EXISTS (SELECT 1 FROM households WHERE id = NEW.household_id AND erased_at IS NOT NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'this household was erased');
+END;
+CREATE TRIGGER households_stay_erased BEFORE UPDATE ON households WHEN OLD.erased_at IS NOT NULL
+BEGIN
+  SELECT RAISE(ABORT, 'this household was erased');
+END;
 
 -- What is sealed under a retired key could not be opened any more once its file is gone: a server that has not heard of
 -- the retirement is refused.

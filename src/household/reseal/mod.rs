@@ -11,10 +11,10 @@ use crate::kit::keys::KeyId;
 use crate::kit::seal::Sealed;
 
 /// What identities are sealed for.
-pub const IDENTITY: &str = super::SEALED;
+pub const IDENTITY: &str = super::identity::SEALED;
 
 /// What the reasons are sealed for why two households are not the same.
-pub const REASON: &str = "duplicate";
+pub const REASON: &str = super::duplicates::SEALED;
 
 /// Identities under some keys, in order of household, after one.
 pub fn identities_under(conn: &mut Conn, keys: &[KeyId], after: Option<[u8; 16]>, limit: i64) -> Result<Vec<Sealed>> {
