@@ -26,6 +26,7 @@ mod producer;
 mod programme;
 mod reconciliation;
 mod redemption;
+mod retention;
 mod roles;
 mod schema;
 mod second_factor;

@@ -1,6 +1,8 @@
 //! What is kept of a household: never in clear, told to it whole, taken away for good, and not kept for ever.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -9,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::household::{audit, identity, lucienne, new_household, path, register, town};
 use crate::support::sql::Sql;
-use crate::support::town::{card, newcomer, rules};
-use crate::support::{Client, Town, World, on_both_databases};
+use crate::support::town::{card, log_in, newcomer};
+use crate::support::world::PASSWORD;
+use crate::support::{Client, Process, Town, World, on_both_databases};
 
 on_both_databases!(
     nothing_that_says_who_a_household_is_lies_in_clear,
@@ -21,8 +24,6 @@ on_both_databases!(
     a_household_is_not_enrolled_while_it_is_erased,
     a_seal_that_lies_with_another_household_does_not_open,
     an_export_tells_the_household_everything_and_lends_nobody_its_card,
-    who_was_last_dealt_with_two_years_ago_is_erased_by_itself,
-    nobody_is_erased_while_enrolled_and_every_contact_counts,
 );
 
 /// All forms in which what [`lucienne`] says could be read.
@@ -44,7 +45,7 @@ const WORDS: [&str; 14] = [
 ];
 
 /// Everything that the database keeps on disk, and every row of it as a dump would have them.
-fn kept(world: &World) -> Vec<(String, Vec<u8>)> {
+pub fn kept(world: &World) -> Vec<(String, Vec<u8>)> {
     // other tests write in the same cluster: where that was in the way, the scheduler's looks finish it
     let db = &world.state.db;
     let wiped = (0..30).any(|_| erase_due(db, 1_200).is_ok() && !db.is_unwiped());
@@ -85,7 +86,7 @@ fn kept(world: &World) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Where in all this some bytes are, as they are or as PostgreSQL writes bytes.
-fn places(kept: &[(String, Vec<u8>)], bytes: &[u8]) -> Vec<String> {
+pub fn places(kept: &[(String, Vec<u8>)], bytes: &[u8]) -> Vec<String> {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let has = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|window| window == part);
     kept.iter()
@@ -103,7 +104,7 @@ fn tells_nothing(kept: &[(String, Vec<u8>)]) {
 }
 
 /// What a column of bytes holds for the only row that has any.
-fn bytes(world: &World, select: &str) -> Vec<Vec<u8>> {
+pub fn bytes(world: &World, select: &str) -> Vec<Vec<u8>> {
     let mut sql = Sql::of(world);
     let (column, rest) = select.split_once(' ').unwrap();
     let hex = match sql {
@@ -241,8 +242,8 @@ fn a_household_that_is_enrolled_or_has_money_is_not_erased(world: World) {
     town.worker.post(&format!("/api/v1/enrolments/{enrolment}/leave"), json!({"return_issued": false})).expect(200);
     refused();
     leave(&town, &enrolment);
-    town.worker.send("POST", &path(&household, "/erase"), &[], Some(json!({}))).expect(204);
-    assert!(!audit(&town, &household).contains(&"household_registered_again".to_owned()));
+    erase().expect(204);
+    assert_eq!(audit(&town, &household).last().unwrap(), "household_erased");
     town.world.verify();
 }
 
@@ -404,72 +405,45 @@ fn an_export_tells_the_household_everything_and_lends_nobody_its_card(world: Wor
     town.world.verify();
 }
 
-fn who_was_last_dealt_with_two_years_ago_is_erased_by_itself(world: World) {
-    let town = town(world);
-    let silent: Vec<String> = (0..3).map(|_| town.household(1, 0)).collect();
-    let named = new_household(&town.worker, &lucienne());
-    let due = |at: &str| {
-        town.world.set_clock(at);
-        erase_due(&town.world.state.db, 24).unwrap()
-    };
-    assert_eq!(due("2028-07-01T08:00:00Z"), 0, "two years to the minute are not more than two years");
-    let traces = bytes(&town.world, "sealed FROM sealed_identities");
-    assert_eq!(due("2028-07-01T08:00:00.000001Z"), 4);
-    assert_eq!(due("2028-07-01T08:00:01Z"), 0, "once");
-    for id in silent.iter().chain([&named]) {
-        town.worker.get(&path(id, "")).refused(404, "not_found");
-        let log = town.administrator.get(&format!("/api/v1/audit?subject={id}")).expect(200);
-        let last = &log["items"][0];
-        assert_eq!((&last["action"], &last["detail"]), (&json!("household_erased"), &json!("retention")));
-        assert!(last["person_id"].is_null() && last["organisation_id"].is_null(), "{last}");
-    }
-    assert_eq!(places(&kept(&town.world), &traces[0]), [""; 0]);
-    // another rule, another time
-    town.household(1, 0);
-    assert_eq!(due("2028-07-20T00:00:00Z"), 0);
-    assert_eq!(erase_due(&town.world.state.db, 1), Ok(0));
-    town.world.set_clock("2028-08-02T00:00:00Z");
-    assert_eq!(erase_due(&town.world.state.db, 1), Ok(1));
-    town.world.verify();
+#[test]
+fn no_line_of_the_log_names_anybody_on_sqlite() {
+    logs_no_name(Process::on_sqlite());
 }
 
-fn nobody_is_erased_while_enrolled_and_every_contact_counts(world: World) {
-    // half a year of money from July on; the clock stands at 1 July
-    let town = town(world);
-    assert_eq!(rules("60.00", "none")["period"]["count"], 6);
-    let [enrolled, recomposed, identified, spoken] = std::array::from_fn(|_| town.household(1, 0));
-    let enrolment = town.enrol_household(&enrolled).expect(201)["id"].as_str().unwrap().to_owned();
-    let card = town.card_for(&enrolment);
-    town.world.set_clock("2026-10-01T08:00:00Z");
-    town.worker.put(&path(&recomposed, ""), json!({"adults": 2, "children": 0, "commune": "62427"})).expect(200);
-    town.world.set_clock("2026-11-01T08:00:00Z");
-    town.worker.put(&path(&identified, "/identity"), lucienne()).expect(200);
-    // reading is no contact with the household
-    for rest in ["", "/identity", "/export", "/duplicates"] {
-        town.worker.get(&path(&spoken, rest)).expect(200);
-    }
-    town.tills[0].redeem(&card.token, 100).expect(201);
-    town.world.advance_to("2027-01-01T08:00:00Z");
-    assert_eq!(town.enrolment(&enrolment)["state"], "ended");
+#[test]
+fn no_line_of_the_log_names_anybody_on_postgresql() {
+    logs_no_name(Process::on_postgresql());
+}
 
-    let still = |households: &[&String]| {
-        let listed = town.worker.get("/api/v1/households").expect(200);
-        let ids: Vec<&Value> = listed["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
-        assert_eq!(ids, households.iter().map(|id| json!(id)).collect::<Vec<_>>().iter().collect::<Vec<_>>());
-    };
-    let erase = |at: &str| {
-        town.world.set_clock(at);
-        erase_due(&town.world.state.db, 24).unwrap()
-    };
-    assert_eq!(erase("2028-07-01T09:00:00Z"), 1);
-    still(&[&enrolled, &recomposed, &identified]);
-    assert_eq!(erase("2028-10-01T09:00:00Z"), 1);
-    still(&[&enrolled, &identified]);
-    assert_eq!(erase("2028-11-01T09:00:00Z"), 1);
-    still(&[&enrolled]);
-    // its last window ended with December in Paris
-    assert_eq!(erase("2028-12-31T22:59:59Z"), 0);
-    assert_eq!(erase("2028-12-31T23:00:01Z"), 1);
-    still(&[]);
-    town.world.verify();
+fn logs_no_name(mut process: Process) {
+    let me = ["--email", "admin@primeur.example", "--name", "Camille", "--organisation", "Primeur"];
+    let mut create =
+        process.command(&[["admin", "create"].as_slice(), &me].concat()).stdin(Stdio::piped()).spawn().unwrap();
+    create.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    assert!(create.wait().unwrap().success());
+    process.serve();
+    let world = World::served_by(&process);
+    let administrator = log_in(&world, "admin@primeur.example");
+    let (_, worker) = newcomer(&world, &administrator, "social_structure", "CCAS");
+    // what goes well, what is refused, and what breaks
+    let id = new_household(&worker, &lucienne());
+    let twin = new_household(&worker, &json!({"phone": "0639981234"}));
+    register(&worker, &lucienne()).refused(409, "duplicate_household");
+    register(&worker, &json!("Lucienne")).refused(422, "invalid_request");
+    worker.put(&path(&twin, "/identity"), identity(json!({"phone": "Lucienne"}))).refused(422, "invalid_request");
+    worker.post("/api/v1/households/search", json!({"email": "lucienne.herisson@exemple.fr"})).expect(200);
+    worker.get(&path(&id, "/identity")).expect(200);
+    worker.get(&path(&id, "/export")).expect(200);
+    Sql::of(&world).run("UPDATE sealed_identities SET sealed = household_fingerprints.digest FROM household_fingerprints WHERE sealed_identities.household_id = household_fingerprints.household_id").unwrap();
+    worker.get(&path(&twin, "/identity")).refused(409, "identity_unreadable");
+    worker.act(&path(&id, "/erase")).expect(204);
+    let log = std::fs::read(process.log()).unwrap();
+    let log = [("the log".to_owned(), log)];
+    tells_nothing(&log);
+    for id in [&id, &twin, &id[4..].to_owned()] {
+        assert_eq!(places(&log, id.as_bytes()), [""; 0]);
+    }
+    for line in ["/api/v1/households/{id}/erase", "an identity does not open"] {
+        assert_eq!(places(&log, line.as_bytes()), ["the log"], "{line}");
+    }
 }

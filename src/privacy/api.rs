@@ -1,7 +1,7 @@
 //! A household's rights over HTTP, exercised through its own structure.
 
 use actix_web::web;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Export, Holding, Sighting, wipe};
 use crate::access::Role;
@@ -9,7 +9,7 @@ use crate::allowance;
 use crate::enrolment::State as EnrolmentState;
 use crate::household::api::seen;
 use crate::household::{self, Identity};
-use crate::http::extract::{OptionalJson, PathId};
+use crate::http::extract::PathId;
 use crate::http::permission::MayEnrol;
 use crate::http::problem::Answer;
 use crate::http::{State, no_content, ok};
@@ -19,10 +19,6 @@ use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 use crate::redemption::{Category, Purchase};
 use crate::voucher::{self, Voucher};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EraseRequest {}
 
 #[derive(Serialize)]
 struct ExportAnswer {
@@ -191,12 +187,7 @@ pub async fn export(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::
     Ok(ok(&answer(export)?))
 }
 
-pub async fn erase(
-    state: web::Data<State>,
-    permit: MayEnrol,
-    id: PathId<kind::Household>,
-    _: OptionalJson<EraseRequest>,
-) -> Answer {
+pub async fn erase(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
     state
         .run(move |state| {
             state.db.write(|conn, now| super::erase(conn, now, &permit.actor, id.0))?;
