@@ -6,9 +6,9 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
 
-use crate::http::State;
 use crate::http::guard::{Guard, Limits};
 use crate::http::middleware::observe;
+use crate::http::{State, connection};
 use crate::{metrics, routes};
 
 #[derive(Clone, Debug)]
@@ -21,11 +21,12 @@ pub struct Settings {
 }
 
 /// How long a closing connection is waited for, to take the last answer.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A server on a listening socket; it runs once it is awaited.
 pub fn server(state: State, listener: TcpListener, settings: &Settings, signals: bool) -> std::io::Result<Server> {
     let (state, limits) = (web::Data::new(state), &settings.limits);
+    let patience = limits.idle + limits.head;
     let guard = web::Data::new(Guard::new(limits));
     let server = HttpServer::new(move || {
         App::new()
@@ -36,6 +37,7 @@ pub fn server(state: State, listener: TcpListener, settings: &Settings, signals:
     })
     .workers(settings.workers)
     .shutdown_timeout(settings.shutdown.as_secs())
+    .on_connect(move |socket, data| connection::watch(patience, socket, data))
     .client_request_timeout(limits.head)
     .client_disconnect_timeout(FAREWELL)
     .keep_alive(limits.idle)

@@ -10,9 +10,9 @@ use actix_web::middleware::Next;
 use actix_web::{HttpRequest, web};
 use uuid::Uuid;
 
-use super::State;
 use super::guard::Guard;
 use super::problem::{Language, Problem, render};
+use super::{State, connection};
 use crate::kit::error::{Code, Error};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -33,6 +33,7 @@ pub async fn observe(
     let _in_flight = metrics.as_ref().map(|metrics| metrics.begin());
 
     // handlers' errors arrive as responses; an `Err` would come from another middleware, and there is none inside
+    connection::at_work(req.request(), true);
     let admitted = Guard::of(req.request()).map_or(Ok(()), |guard| guard.admit(&req));
     let response = match admitted {
         Ok(()) => next.call(req).await?.map_into_boxed_body(),
@@ -43,6 +44,7 @@ pub async fn observe(
         Some(error) => rendered(response, error, language),
         None => response,
     };
+    connection::at_work(response.request(), false);
     protected.write(response.headers_mut(), &request_id);
 
     if let Some(Error::Duplicate(cause) | Error::Retry(cause) | Error::Unavailable(cause) | Error::Internal(cause)) =

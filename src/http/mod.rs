@@ -1,6 +1,7 @@
 //! What every `api.rs` is written with: the state behind a request, permissions, JSON in and out, problems.
 
 pub mod address;
+pub mod connection;
 pub mod extract;
 pub mod guard;
 pub mod idempotency;
