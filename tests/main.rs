@@ -12,6 +12,7 @@ mod crash;
 mod downloads;
 mod enrolment;
 mod faults;
+mod fuzz;
 mod history;
 mod household;
 mod input;

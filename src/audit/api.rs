@@ -10,12 +10,13 @@ use crate::http::permission::MayReadAudit;
 use crate::http::problem::Answer;
 use crate::http::{State, ok};
 use crate::kit::id::{OrganisationId, PersonId, kind};
+use crate::kit::text::Line;
 use crate::kit::time::Instant;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
-    subject: Option<String>,
+    subject: Option<Line<100>>,
     person_id: Option<PersonId>,
     cursor: Option<String>,
     limit: Option<i64>,
@@ -43,7 +44,7 @@ impl From<Entry> for EntryBody {
 
 pub async fn list_entries(state: web::Data<State>, permit: MayReadAudit, Query(query): Query<AuditQuery>) -> Answer {
     let page = permit.cursors.page::<kind::AuditEntry>(&query.cursor, &query.limit)?;
-    let filter = Filter { subject: query.subject, person: query.person_id };
+    let filter = Filter { subject: query.subject.map(Line::into_string), person: query.person_id };
     let actor = permit.actor;
     let sight = if actor.sees_every_organisation() { Sight::All } else { Sight::Own(actor.organisation) };
     let (entries, next) = state.read(move |conn| super::list(conn, sight, &filter, page)).await?;

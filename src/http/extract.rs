@@ -90,7 +90,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     plain && matches!(content_type.as_str(), "application/json" | "application/json;charset=utf-8")
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>> {
+/// A body as a `T`, and its digest. `malformed_json` for what is no JSON or names a key twice; else the wrong field.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>> {
     let malformed = |_| Error::Refused(Code::MalformedJson);
     let mut whole: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
     whole.sort_all_objects();

@@ -17,7 +17,18 @@ where
     text.parse().map_err(D::Error::custom)
 }
 
-/// A line of text of 1 to `MAX` characters: trimmed, without control or direction-changing characters.
+/// What is not seen, or turns the direction of what follows: it can make a name read as another one.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+                | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// A line of text of 1 to `MAX` characters: trimmed, without control, unseen or direction-changing characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line<const MAX: usize>(String);
 
@@ -36,11 +47,6 @@ impl<const MAX: usize> FromStr for Line<MAX> {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        // bidirectional controls can make a name read as another one
-        let hidden = |c: char| {
-            c.is_control()
-                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-        };
         if text.is_empty() || text.chars().count() > MAX || text.chars().any(hidden) {
             return Err(format!("must be one line of 1 to {MAX} characters, without control characters"));
         }
@@ -79,7 +85,7 @@ impl FromStr for Email {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim().to_lowercase();
-        let plain = text.len() <= 254 && text.chars().all(|c| !c.is_whitespace() && !c.is_control());
+        let plain = text.len() <= 254 && text.chars().all(|c| !c.is_whitespace() && !hidden(c));
         match text.split_once('@') {
             Some((local, domain)) if plain && !local.is_empty() && domain.contains('.') && !domain.contains('@') => {
                 Ok(Email(text))
@@ -174,7 +180,9 @@ mod tests {
     #[test]
     fn names_cannot_hide_control_or_direction_characters() {
         assert_eq!("  Le Potager d'Élise ".parse::<Line<200>>().unwrap().as_str(), "Le Potager d'Élise");
-        for bad in ["", "   ", "a\0b", "a\nb", "abc\u{202e}def", &"x".repeat(201)] {
+        for bad in
+            ["", "   ", "a\0b", "a\nb", "abc\u{202e}def", "a\u{ad}b", "a\u{61c}b", "a\u{e0041}b", &"x".repeat(201)]
+        {
             assert!(bad.parse::<Line<200>>().is_err(), "{bad:?}");
         }
     }
@@ -182,7 +190,9 @@ mod tests {
     #[test]
     fn an_address_is_compared_in_lower_case() {
         assert_eq!("Lea@Exemple.FR".parse::<Email>().unwrap().as_str(), "lea@exemple.fr");
-        for bad in ["", "lea", "@exemple.fr", "lea@", "lea@fr", "a@b@c.fr", "a b@c.fr"] {
+        for bad in
+            ["", "lea", "@exemple.fr", "lea@", "lea@fr", "a@b@c.fr", "a b@c.fr", "a\u{202e}b@c.fr", "a\u{200b}b@c.fr"]
+        {
             assert!(bad.parse::<Email>().is_err(), "{bad:?}");
         }
     }

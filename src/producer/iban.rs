@@ -74,7 +74,7 @@ impl FromStr for Iban {
 
     /// Reads an IBAN in any letter case; spaces in it are left out.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let iban: String = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_uppercase()).collect();
+        let iban: String = text.chars().filter(|c| *c != ' ').map(|c| c.to_ascii_uppercase()).collect();
         if !iban.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()) || iban.len() < 4 {
             return Err("must be an IBAN: letters and digits");
         }

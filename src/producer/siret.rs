@@ -34,7 +34,7 @@ impl FromStr for Siret {
 
     /// Reads 14 digits; spaces between them are left out.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let number: String = text.chars().filter(|c| *c != ' ').collect();
         if number.len() != 14 || !number.bytes().all(|b| b.is_ascii_digit()) {
             return Err("must be a SIRET of 14 digits");
         }

@@ -63,7 +63,8 @@ fn table<'a>(rows: impl Iterator<Item = Row<'a>>, flavour: Flavour) -> Vec<u8> {
         [
             word(row.section),
             text(&item),
-            text(&word(row.name)),
+            // whoever is called “open” stays so
+            text(if row.item == "status" { word(row.name) } else { row.name.to_owned() }.as_str()),
             word(row.kind),
             row.day,
             row.household.to_owned(),
@@ -130,7 +131,12 @@ fn in_french(word: &str) -> &str {
 
 /// A spreadsheet would run a cell that begins like a formula; an apostrophe makes it text.
 fn text(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
+    // the wide ones too: some spreadsheets take them for the others
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']) {
+        format!("'{cell}")
+    } else {
+        cell.to_owned()
+    }
 }
 
 fn rows(report: &Report) -> impl Iterator<Item = Row<'_>> {

@@ -68,6 +68,10 @@ impl Client {
         Client { address: address.to_owned(), ..self.clone() }
     }
 
+    pub fn speaking(&self, language: Option<&'static str>) -> Self {
+        Client { language, ..self.clone() }
+    }
+
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], None)

@@ -47,6 +47,20 @@ pub fn operations() -> Vec<Operation> {
     OPERATIONS.clone()
 }
 
+/// Whether the contract allows this body.
+pub fn accepts(operation: &Operation, body: &Value) -> bool {
+    let place = format!("{}/requestBody", place(&operation.path, &operation.method));
+    let (place, _) = at(&place).expect("the operation takes a body");
+    validate(&format!("{place}/content/application~1json/schema"), body).is_ok()
+}
+
+/// The names of the parameters that a query may have.
+pub fn queries(operation: &Operation) -> Vec<String> {
+    let all = parameters(&operation.path, &place(&operation.path, &operation.method));
+    let queries = all.into_iter().filter(|(_, parameter)| parameter["in"] == "query");
+    queries.map(|(_, parameter)| parameter["name"].as_str().unwrap().to_owned()).collect()
+}
+
 /// The ids of the operations that `check` has seen answered 2xx, in this process.
 pub fn answered() -> BTreeSet<String> {
     ANSWERED.lock().unwrap().clone()
