@@ -7,7 +7,7 @@ use crate::kit::error::Error;
 /// PostgreSQL's words for what passes, in English: diesel does not hand on its codes.
 ///
 /// By code: 55P03, 57014, 57P01, 57P03, 53300, 53100, 53200, 58030, 25P03.
-const POSTGRES_PASSES: [&str; 14] = [
+const POSTGRES_PASSES: [&str; 19] = [
     "due to lock timeout",
     "due to statement timeout",
     "idle-in-transaction timeout",
@@ -22,6 +22,12 @@ const POSTGRES_PASSES: [&str; 14] = [
     "could not write",
     "out of memory",
     "out of shared memory",
+    // its client's, where the connection is found lost
+    "server closed the connection",
+    "could not send data to server",
+    "could not receive data from server",
+    "connection has been closed unexpectedly",
+    "no connection to the server",
 ];
 
 /// SQLite's, of which there are no translations.
@@ -57,5 +63,28 @@ impl From<Diesel> for Error {
             Diesel::BrokenTransactionManager => Error::Unavailable(Diesel::BrokenTransactionManager.to_string()),
             other => Error::Internal(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_unavailable_however_it_shows() {
+        let told = |kind, message: &str| Error::from(Diesel::DatabaseError(kind, Box::new(message.to_owned())));
+        let closed =
+            "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally";
+        for (kind, message) in [
+            (Kind::Unknown, closed),
+            (Kind::ClosedConnection, closed),
+            (Kind::UnableToSendCommand, ""),
+            (Kind::Unknown, "terminating connection due to unexpected postmaster exit"),
+            (Kind::Unknown, "could not send data to server: Broken pipe"),
+        ] {
+            assert!(matches!(told(kind, message), Error::Unavailable(_)), "{message}");
+        }
+        assert!(matches!(Error::from(Diesel::BrokenTransactionManager), Error::Unavailable(_)));
+        assert!(matches!(told(Kind::Unknown, "division by zero"), Error::Internal(_)));
     }
 }
