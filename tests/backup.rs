@@ -12,6 +12,7 @@ use diesel::sqlite::SqliteConnection;
 use serde_json::Value;
 
 use crate::support::client::new_key;
+use crate::support::cluster::program;
 use crate::support::sql::Sql;
 use crate::support::town::Setup;
 use crate::support::world::directory;
@@ -128,10 +129,6 @@ fn a_backup_taken_while_tills_sell_holds_all_that_was_answered_before_on_sqlite(
 /// What OPERATIONS.md tells to do, by the programs of PostgreSQL.
 #[test]
 fn a_backup_taken_while_tills_sell_holds_all_that_was_answered_before_on_postgresql() {
-    fn program(name: &str) -> Command {
-        let folder = std::env::var("TEST_POSTGRESQL_PROGRAMS").expect("scripts/test tells where pg_dump is");
-        Command::new(Path::new(&folder).join(name))
-    }
     drill(
         Process::on_postgresql(),
         |process, file| {

@@ -1,126 +1,399 @@
-//! What was answered 201 survives `kill -9`.
+//! What was answered survives `kill -9`, of the service and of its database, and every retry gets its first answer.
+//!
+//! A few rounds here; `scripts/drills/crash` runs 50 on each database and prints what they met.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, RwLock};
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use primeur::kit::keys::random;
+use serde_json::{Value, json};
 
 use crate::support::client::new_key;
-use crate::support::town::{Setup, Till};
-use crate::support::{Card, Process, Town, World, cents};
+use crate::support::cluster::Cluster;
+use crate::support::town::{Setup, Till, card, rules};
+use crate::support::{Answer, Card, Client, Process, Town, World, cents};
 
-/// Purchases answered before each kill: it falls somewhere inside the next ones.
-const ROUNDS: [usize; 4] = [1, 7, 23, 40];
+/// Buyers and desks that work at once.
+const CLIENTS: usize = 8;
 
+/// What a household is promised in all, in cents: six months of more than the longest drill spends.
+const PROMISED: i64 = 6 * 500_000;
+
+/// What is killed in a round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kill {
+    Service,
+    /// Every process of the database's server; the service goes on, and must find it again by itself.
+    Database,
+    /// The same by PostgreSQL's own emergency stop.
+    DatabaseByItself,
+    Both,
+}
+
+#[test]
+fn what_was_answered_survives_kills_of_the_service_and_every_retry_gets_its_first_answer_on_sqlite() {
+    let process = Process::on_sqlite();
+    survives(process, None, rounds(3), &[Kill::Service]);
+}
+
+#[test]
+fn what_was_answered_survives_kills_of_service_and_database_and_every_retry_gets_its_first_answer_on_postgresql() {
+    let cluster = Cluster::start();
+    let process = Process::on(cluster.new_database());
+    let kills = [Kill::Database, Kill::Service, Kill::Both, Kill::DatabaseByItself];
+    survives(process, Some(cluster), rounds(4), &kills);
+}
+
+fn rounds(few: usize) -> usize {
+    std::env::var("ROUNDS").map_or(few, |rounds| rounds.parse().expect("ROUNDS is a number"))
+}
+
+/// One request that changes something, and its first answer if one arrived.
 struct Sent {
-    key: String,
-    basket: Value,
-    /// The first answer, if it arrived.
-    answer: Option<Vec<u8>>,
+    client: Client,
+    path: String,
+    /// None where a repeat is harmless by itself, as a void.
+    key: Option<String>,
+    body: Option<Value>,
+    answer: Option<Answer>,
+    /// It was under way when something was killed.
+    cut_off: bool,
 }
 
-#[test]
-fn a_purchase_that_was_answered_survives_the_kill_of_the_server_on_sqlite() {
-    survives(Process::on_sqlite());
-}
-
-#[test]
-fn a_purchase_that_was_answered_survives_the_kill_of_the_server_on_postgresql() {
-    survives(Process::on_postgresql());
-}
-
-fn survives(mut process: Process) {
-    process.serve();
-    let town = Town::with(World::served_by(&process), Setup::of_this_year());
-    let cards: Vec<Card> = (0..4).map(|_| town.new_card()).collect();
-    let mut sent: Vec<Sent> = Vec::new();
-    for enough in ROUNDS {
-        sent.extend(market_until_killed(&mut process, &town, &cards, enough));
-        process.serve();
+impl Sent {
+    fn send(client: &Client, path: String, key: Option<String>, body: Option<Value>) -> Self {
+        let mut sent = Sent { client: client.clone(), path, key, body, answer: None, cut_off: false };
+        sent.answer = sent.again();
+        sent
     }
-    // every key again: who had an answer gets the same one, who had none gets one now or learns that the money is gone
-    let (mut covered, mut answered) = (0, 0);
-    for Sent { key, basket, answer } in &sent {
-        let again = town.tills[0].client.post_with_key("/api/v1/redemptions", key, basket.clone());
-        match answer {
-            Some(first) => {
-                answered += 1;
-                assert_eq!(again.header("idempotent-replay"), Some("true"), "an answered purchase is gone");
-                assert_eq!(&again.bytes, first);
+
+    /// The same request; none where no answer came, or one that says that none can be given now.
+    fn again(&self) -> Option<Answer> {
+        let headers: Vec<(&str, &str)> = self.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
+        let answer = self.client.try_send("POST", &self.path, &headers, self.body.as_ref())?;
+        match answer.status {
+            503 => None,
+            200 | 201 => Some(answer),
+            409 if REFUSALS.iter().any(|code| answer.json()["code"] == *code) => Some(answer),
+            status => panic!("{} was answered {status}: {}", self.path, answer.json()),
+        }
+    }
+}
+
+/// What may happen to an honest client here, since others use the same cards.
+const REFUSALS: [&str; 3] = ["voucher_replaced", "voucher_state", "insufficient_balance"];
+
+fn done(answer: &Answer) -> bool {
+    matches!(answer.status, 200 | 201)
+}
+
+/// What the clients know to be in the books.
+#[derive(Default)]
+struct Known {
+    /// By id, as it was last answered.
+    redemptions: BTreeMap<String, Value>,
+    enrolments: BTreeSet<String>,
+    vouchers: BTreeSet<String>,
+}
+
+impl Known {
+    fn learn(&mut self, path: &str, answer: &Answer) {
+        let (told, id) = (answer.json(), answer.json()["id"].as_str().unwrap().to_owned());
+        if path.starts_with("/api/v1/redemptions") {
+            // an answer that is older than the void it is told after does not undo it
+            let known = self.redemptions.entry(id).or_insert_with(|| told.clone());
+            if known["voided"].is_null() {
+                *known = told;
             }
-            None if again.status == 409 => assert_eq!(again.json()["code"], "insufficient_balance"),
-            None => assert_eq!(again.status, 201),
-        }
-        if again.status == 201 {
-            covered += cents(&again.json()["covered"]);
+        } else if path == "/api/v1/enrolments" {
+            self.enrolments.insert(id);
+        } else {
+            self.vouchers.insert(id);
         }
     }
-    assert!(answered >= ROUNDS.iter().sum::<usize>());
-    assert_eq!(cents(&town.budget()["total"]["redeemed"]), covered);
-    let left: i64 = cards.iter().map(|card| town.balance(&card.enrolment)).sum();
-    assert_eq!(covered + left, 4 * 6000);
-    town.world.verify();
 }
 
-/// Six buyers buy until enough purchases were answered and the server is killed under the others.
-fn market_until_killed(process: &mut Process, town: &Town, cards: &[Card], enough: usize) -> Vec<Sent> {
-    let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
+/// What a whole drill met, for whoever runs it by hand.
+#[derive(Default)]
+struct Figures {
+    rounds: usize,
+    requests: usize,
+    answered: usize,
+    created: usize,
+    /// Rounds whose kill fell into requests under way, and how many of them.
+    rounds_cut: usize,
+    cut_off: usize,
+    first_answers: usize,
+    done_unseen: usize,
+    done_by_the_retry: usize,
+    refused_by_the_retry: usize,
+}
+
+impl Figures {
+    fn print(&self, kills: &[Kill], took: Duration) {
+        let Figures { rounds, requests, answered, created, rounds_cut, cut_off, .. } = self;
+        println!("{rounds} rounds of {kills:?} in {:.0} s", took.as_secs_f64());
+        println!("  {requests} requests that change something, {answered} answered, {created} of them 201");
+        println!("  {rounds_cut} kills fell into requests under way, {cut_off} of which got no answer");
+        println!("  {} retries got their first answer again, byte by byte", self.first_answers);
+        println!(
+            "  without a first answer: {} done unseen, {} done by the retry, {} refused by then",
+            self.done_unseen, self.done_by_the_retry, self.refused_by_the_retry
+        );
+    }
+}
+
+fn survives(mut process: Process, mut cluster: Option<Cluster>, rounds: usize, kills: &[Kill]) {
+    process.serve();
+    let town = Town::with(World::served_by(&process), setup());
+    let tills = tills(&town);
+    let cards: RwLock<Vec<Card>> = RwLock::new((0..6).map(|_| town.new_card()).collect());
+    let mut known = Known::default();
+    for card in &*cards.read().unwrap() {
+        known.enrolments.insert(card.enrolment.clone());
+        known.vouchers.insert(card.id.clone());
+    }
+    let (mut figures, begun) = (Figures { rounds, ..Figures::default() }, Instant::now());
+    for kill in kills.iter().cycle().take(rounds) {
+        let sent = day_until_killed(&mut process, &mut cluster, *kill, &town, &tills, &cards);
+        retry(&sent, &cards, &mut known, &mut figures);
+        compare(&town, &tills, &known);
+        town.world.verify();
+    }
+    assert!(figures.created > rounds);
+    figures.print(kills, begun.elapsed());
+}
+
+/// Enough money for the longest drill.
+fn setup() -> Setup {
+    Setup {
+        rules: rules("5000.00", "none"),
+        agreements: vec![(500_000_000, 1), (500_000_000, 1)],
+        ..Setup::of_this_year()
+    }
+}
+
+/// Two stalls of each producer.
+fn tills(town: &Town) -> Vec<Till> {
+    let mut tills = town.tills.clone();
+    for till in &town.tills {
+        tills.push(Till { stall: town.open_stall(&till.client, "Halle"), ..till.clone() });
+    }
+    tills
+}
+
+/// Clients work until some requests were answered; then it strikes, at a moment that nobody chose, and what was killed
+/// comes back.
+fn day_until_killed(
+    process: &mut Process,
+    cluster: &mut Option<Cluster>,
+    kill: Kill,
+    town: &Town,
+    tills: &[Till],
+    cards: &RwLock<Vec<Card>>,
+) -> Vec<Sent> {
+    let (answered, over, struck) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
+    let day = Day { town, tills, cards, answered: &answered, over: &over, struck: &struck };
+    let enough = 5 + usize::from(random::<1>()[0]) / 3;
     std::thread::scope(|scope| {
-        let buyers: Vec<_> = (0..6)
-            .map(|buyer: usize| {
-                let (answered, killed, till) = (&answered, &killed, town.tills[0].clone());
-                scope.spawn(move || buy(&till, &cards[buyer % cards.len()], answered, killed))
-            })
-            .collect();
-        // bounded: a buyer that fails ends the wait too
-        while answered.load(Ordering::SeqCst) < enough && !buyers.iter().all(|buyer| buyer.is_finished()) {
-            std::thread::sleep(Duration::from_millis(1));
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| day.work())).collect();
+        // bounded: a client that fails ends the wait too
+        while answered.load(Ordering::SeqCst) < enough && !clients.iter().all(|client| client.is_finished()) {
+            std::thread::sleep(Duration::from_micros(200));
         }
-        process.kill();
-        killed.store(true, Ordering::SeqCst);
-        buyers.into_iter().flat_map(|buyer| buyer.join().unwrap()).collect()
+        std::thread::sleep(Duration::from_micros(u64::from(random::<1>()[0]) * 40));
+        *struck.lock().unwrap() = Some(Instant::now());
+        if matches!(kill, Kill::Service | Kill::Both) {
+            process.kill();
+        }
+        match (&mut *cluster, kill) {
+            (Some(cluster), Kill::Database | Kill::Both) => cluster.kill(),
+            (Some(cluster), Kill::DatabaseByItself) => cluster.stop("QUIT"),
+            _ => {}
+        }
+        over.store(true, Ordering::SeqCst);
+        restart(process, cluster, kill);
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     })
 }
 
-fn buy(till: &Till, card: &Card, answered: &AtomicUsize, killed: &AtomicBool) -> Vec<Sent> {
-    let mut sent = Vec::new();
-    while !killed.load(Ordering::SeqCst) {
-        let (key, basket) = (new_key(), till.basket(&card.token, 53, false));
-        let answer = till.client.try_post_with_key("/api/v1/redemptions", &key, &basket);
-        let answer = match answer {
-            Some(answer) if answer.status == 201 => {
-                answered.fetch_add(1, Ordering::SeqCst);
-                Some(answer.bytes)
-            }
-            Some(answer) => panic!("{}: {}", answer.status, answer.json()),
-            None => None,
-        };
-        let cut_off = answer.is_none();
-        sent.push(Sent { key, basket, answer });
-        if cut_off {
-            break;
-        }
+fn restart(process: &mut Process, cluster: &mut Option<Cluster>, kill: Kill) {
+    if let Some(cluster) = cluster.as_mut().filter(|_| kill != Kill::Service) {
+        cluster.run();
     }
-    sent
+    match kill {
+        Kill::Service | Kill::Both => process.serve(),
+        Kill::Database | Kill::DatabaseByItself => process.wait_until_ready(),
+    }
 }
 
-/// What `kill -9` cannot show: a commit waits for the disk.
-#[test]
-fn the_embedded_database_syncs_every_commit() {
-    use diesel::prelude::*;
-    use diesel::sql_types::{Integer, Text};
-    #[derive(QueryableByName)]
-    struct Settings {
-        #[diesel(sql_type = Integer)]
-        synchronous: i32,
-        #[diesel(sql_type = Text)]
-        journal_mode: String,
-        #[diesel(sql_type = Integer)]
-        foreign_keys: i32,
+struct Day<'a> {
+    town: &'a Town,
+    tills: &'a [Till],
+    cards: &'a RwLock<Vec<Card>>,
+    answered: &'a AtomicUsize,
+    over: &'a AtomicBool,
+    /// When the kill began.
+    struck: &'a Mutex<Option<Instant>>,
+}
+
+impl Day<'_> {
+    /// One client's day: it ends with the first request that gets no answer.
+    fn work(&self) -> Vec<Sent> {
+        let (mut all, mut sold): (Vec<Sent>, Vec<(Till, String)>) = (Vec::new(), Vec::new());
+        while !self.over.load(Ordering::SeqCst) {
+            let [choice, which, a, b] = random::<4>().map(usize::from);
+            let till = &self.tills[which % self.tills.len()];
+            let held = self.a_card(a * 256 + b);
+            let begun = Instant::now();
+            let mut sent = match choice {
+                0..140 => {
+                    let basket = till.basket(&held.token, (a * 256 + b) as i64 % 999 + 1, false);
+                    Sent::send(&till.client, "/api/v1/redemptions".to_owned(), Some(new_key()), Some(basket))
+                }
+                140..180 if !sold.is_empty() => {
+                    let (till, id) = sold.swap_remove(a % sold.len());
+                    let reason = Some(json!({"reason": "rendu"}));
+                    Sent::send(&till.client, format!("/api/v1/redemptions/{id}/void"), None, reason)
+                }
+                140..215 => {
+                    let check = json!({"voucher": held.token, "stall_id": till.stall});
+                    match till.client.try_send("POST", "/api/v1/vouchers/check", &[], Some(&check)) {
+                        Some(answer) if answer.status == 200 => continue,
+                        Some(answer) if answer.status != 503 => panic!("{}: {}", answer.status, answer.json()),
+                        _ => break,
+                    }
+                }
+                215..245 => {
+                    let path = format!("/api/v1/vouchers/{}/replace", held.id);
+                    Sent::send(&self.town.worker, path, Some(new_key()), None)
+                }
+                _ => match self.arrival(&mut all) {
+                    Some(sent) => sent,
+                    None => break,
+                },
+            };
+            let Some(answer) = &sent.answer else {
+                sent.cut_off = self.struck.lock().unwrap().is_none_or(|struck| begun < struck);
+                all.push(sent);
+                break;
+            };
+            self.answered.fetch_add(1, Ordering::SeqCst);
+            if done(answer) && sent.path == "/api/v1/redemptions" {
+                sold.push((till.clone(), answer.json()["id"].as_str().unwrap().to_owned()));
+            } else if done(answer) && sent.path.starts_with("/api/v1/vouchers") {
+                hand_over(self.cards, card(&answer.json()));
+            }
+            all.push(sent);
+        }
+        all
     }
-    let world = World::on_sqlite();
-    let query = "SELECT synchronous, journal_mode, foreign_keys FROM pragma_synchronous, pragma_journal_mode, pragma_foreign_keys";
-    let settings: Settings = world.state.db.read(|conn| Ok(diesel::sql_query(query).get_result(conn)?)).unwrap();
-    const FULL: i32 = 2;
-    assert_eq!((settings.synchronous, &*settings.journal_mode, settings.foreign_keys), (FULL, "wal", 1));
+
+    /// A household comes, is enrolled, and waits for its card: the last request of the three, if it gets that far.
+    fn arrival(&self, all: &mut Vec<Sent>) -> Option<Sent> {
+        let household = json!({"adults": 1, "children": 0, "commune": "62427"});
+        let added = self.town.worker.try_send("POST", "/api/v1/households", &[], Some(&household))?;
+        if added.status == 503 {
+            return None;
+        }
+        let household = added.expect(201)["id"].clone();
+        let body = json!({"household_id": household, "programme_id": self.town.programme});
+        let enrolled = Sent::send(&self.town.worker, "/api/v1/enrolments".to_owned(), Some(new_key()), Some(body));
+        let Some(answer) = enrolled.answer.clone() else { return Some(enrolled) };
+        all.push(enrolled);
+        let body = json!({"enrolment_id": answer.expect(201)["id"]});
+        Some(Sent::send(&self.town.worker, "/api/v1/vouchers".to_owned(), Some(new_key()), Some(body)))
+    }
+
+    fn a_card(&self, which: usize) -> Card {
+        let cards = self.cards.read().unwrap();
+        cards[which % cards.len()].clone()
+    }
+}
+
+/// A card in place of the enrolment's old one, or the first of a new one.
+fn hand_over(cards: &RwLock<Vec<Card>>, card: Card) {
+    let mut cards = cards.write().unwrap();
+    match cards.iter_mut().find(|old| old.enrolment == card.enrolment) {
+        Some(old) => *old = card,
+        None => cards.push(card),
+    }
+}
+
+/// Every client again: who had an answer gets the same one; who had none gets one now, for one effect.
+fn retry(sent: &[Sent], cards: &RwLock<Vec<Card>>, known: &mut Known, figures: &mut Figures) {
+    figures.requests += sent.len();
+    let cut_off = sent.iter().filter(|sent| sent.cut_off).count();
+    figures.cut_off += cut_off;
+    figures.rounds_cut += usize::from(cut_off > 0);
+    // voids last: a purchase's answer is of the time before
+    let (voids, others): (Vec<&Sent>, Vec<&Sent>) = sent.iter().partition(|sent| sent.key.is_none());
+    for sent in others.into_iter().chain(voids) {
+        let again = sent.again().expect("the service is back");
+        let replayed = again.header("idempotent-replay") == Some("true");
+        figures.answered += usize::from(sent.answer.is_some());
+        match &sent.answer {
+            Some(first) if done(first) => {
+                figures.created += usize::from(first.status == 201);
+                assert_eq!((again.status, &again.bytes), (first.status, &first.bytes), "not the first answer");
+                assert!(replayed || sent.key.is_none(), "what was answered is gone: {}", sent.path);
+                figures.first_answers += 1;
+            }
+            // a refusal is not remembered, and may be decided otherwise once others have come back
+            Some(_) if !done(&again) => {}
+            _ if !done(&again) => figures.refused_by_the_retry += 1,
+            _ if replayed => figures.done_unseen += 1,
+            _ => figures.done_by_the_retry += 1,
+        }
+        if done(&again) {
+            known.learn(&sent.path, &again);
+            if sent.answer.is_none() && sent.path.starts_with("/api/v1/vouchers") {
+                hand_over(cards, card(&again.json()));
+            }
+            let third = sent.again().unwrap();
+            assert_eq!((third.status, &third.bytes), (again.status, &again.bytes));
+        }
+    }
+}
+
+/// The books hold what the clients know, no more and no less.
+fn compare(town: &Town, tills: &[Till], known: &Known) {
+    let producers: BTreeMap<&str, &Client> = tills.iter().map(|till| (&*till.producer, &till.client)).collect();
+    let kept: Vec<Value> = producers.values().flat_map(|client| everything(client, "redemptions")).collect();
+    assert_eq!(kept.len(), known.redemptions.len());
+    for redemption in &kept {
+        let id = redemption["id"].as_str().unwrap();
+        assert_eq!(Some(redemption), known.redemptions.get(id), "{id}");
+    }
+    let ids = |list: &str| -> BTreeSet<String> {
+        everything(&town.worker, list).iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids("enrolments"), known.enrolments);
+    assert_eq!(ids("vouchers"), known.vouchers);
+
+    let covered: i64 = kept.iter().filter(|r| r["voided"].is_null()).map(|r| cents(&r["covered"])).sum();
+    assert_eq!(cents(&town.budget()["total"]["redeemed"]), covered);
+    let left: i64 = known.enrolments.iter().map(|enrolment| left(&town.enrolment(enrolment))).sum();
+    assert_eq!(covered + left, known.enrolments.len() as i64 * PROMISED);
+}
+
+/// What an enrolment may still spend, now or in a later period, in cents.
+fn left(enrolment: &Value) -> i64 {
+    let allowances = enrolment["allowances"].as_array().unwrap().iter();
+    allowances.map(|a| cents(&a[if a["state"] == "committed" { "amount" } else { "balance" }])).sum()
+}
+
+/// All pages of a list.
+fn everything(client: &Client, list: &str) -> Vec<Value> {
+    let (mut items, mut query) = (Vec::new(), String::new());
+    loop {
+        let page = client.get(&format!("/api/v1/{list}?limit=200{query}")).expect(200);
+        items.extend(page["items"].as_array().unwrap().iter().cloned());
+        match page["next_cursor"].as_str() {
+            Some(cursor) => query = format!("&cursor={cursor}"),
+            None => return items,
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod backup;
 mod concurrency;
 mod crash;
 mod downloads;
+mod durability;
 mod enrolment;
 mod faults;
 mod fuzz;

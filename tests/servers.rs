@@ -54,7 +54,8 @@ fn last_month() -> String {
 /// Sends a purchase under one key to one server after the other until it is decided.
 fn insist(till: &Till, addresses: &[String; 2], first: usize, key: &str, basket: &Value) -> Value {
     for server in (first..first + 600).map(|n| &addresses[n % 2]) {
-        match till.client.at(server).try_post_with_key("/api/v1/redemptions", key, basket) {
+        match till.client.at(server).try_send("POST", "/api/v1/redemptions", &[("idempotency-key", key)], Some(basket))
+        {
             Some(answer) if answer.status == 201 => return answer.json(),
             Some(answer) => assert_eq!(answer.json()["code"], "unavailable"),
             None => std::thread::sleep(Duration::from_millis(50)),

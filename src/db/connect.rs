@@ -114,6 +114,12 @@ impl Manager {
                 let password = password_file.as_deref().map(address::read_password).transpose().map_err(bad)?;
                 let conninfo = address.conninfo(password.as_deref(), self.wait);
                 let mut conn = PgConnection::establish(&conninfo).map_err(r2d2::Error::ConnectionError)?;
+                // a server, database or role that answers before it has synced does not weaken us; a stronger one may stay
+                conn.batch_execute(
+                    "SELECT set_config('synchronous_commit', 'on', false) \
+                     WHERE current_setting('synchronous_commit') <> 'remote_apply'",
+                )
+                .map_err(r2d2::Error::QueryError)?;
                 // in milliseconds, and 0 is without end
                 let (wait, statement) = (wait.as_millis(), statement.as_millis());
                 conn.batch_execute(&format!(

@@ -121,11 +121,12 @@ impl Client {
         self.send("POST", path, &[("idempotency-key", key)], Some(body))
     }
 
-    /// The same towards a server that may be killed: none where no whole answer came.
-    pub fn try_post_with_key(&self, path: &str, key: &str, body: &Value) -> Option<Answer> {
-        let raw = serde_json::to_vec(body).unwrap();
-        let headers = [("idempotency-key", key), ("content-type", "application/json")];
-        self.exchange("POST", path, &self.headers(&headers), Some(&raw)).ok()
+    /// Towards a server that may be killed: none where no whole answer came.
+    pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Option<Answer> {
+        let raw = body.map(|body| serde_json::to_vec(body).unwrap());
+        let mut headers = headers.to_vec();
+        headers.extend(body.map(|_| ("content-type", "application/json")));
+        self.try_send_raw(method, path, &headers, raw.as_deref(), body).ok()
     }
 
     #[track_caller]
@@ -148,8 +149,22 @@ impl Client {
         body: Option<&[u8]>,
         meant: Option<&Value>,
     ) -> Answer {
+        let answer = self.try_send_raw(method, path, headers, body, meant);
+        answer.unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+    }
+
+    /// Every exchange that got an answer passes here, and is held to the contract.
+    #[track_caller]
+    fn try_send_raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+        meant: Option<&Value>,
+    ) -> Result<Answer, ureq::Error> {
         let all = self.headers(headers);
-        let answer = self.exchange(method, path, &all, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+        let answer = self.exchange(method, path, &all, body)?;
         protected(&answer);
         contract::check(&Exchange {
             method,
@@ -161,7 +176,7 @@ impl Client {
             answer: &answer.bytes,
             answer_headers: &answer.headers,
         });
-        answer
+        Ok(answer)
     }
 
     /// The headers given and the client's own.

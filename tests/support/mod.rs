@@ -8,6 +8,7 @@ pub mod figures;
 pub mod openmetrics;
 pub mod process;
 pub mod sql;
+pub mod strace;
 pub mod town;
 pub mod world;
 

@@ -17,6 +17,8 @@ pub struct Process {
     /// What a shell does before it becomes the program.
     pub before: &'static str,
     pub child: Option<Child>,
+    /// What stands before the program when it serves: `strace` and its arguments, or nothing.
+    pub wrapper: Vec<String>,
 }
 
 impl Process {
@@ -27,7 +29,12 @@ impl Process {
     }
 
     pub fn on_postgresql() -> Self {
-        Self::new(directory(), new_postgresql_database())
+        Self::on(new_postgresql_database())
+    }
+
+    /// On a PostgreSQL database of the test's own.
+    pub fn on(database_url: String) -> Self {
+        Self::new(directory(), database_url)
     }
 
     /// Another server of the same deployment: the same database, keys and log.
@@ -47,6 +54,7 @@ impl Process {
             settings: Vec::new(),
             before: "",
             child: None,
+            wrapper: Vec::new(),
         }
     }
 
@@ -73,8 +81,18 @@ impl Process {
     /// Starts `serve` and waits until it is ready. Its log goes on in `serve.log`.
     pub fn serve(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
-        let child = self.command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self
+            .wrapped(self.command(&["serve"]))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         self.child = Some(child);
+        self.wait_until_ready();
+    }
+
+    pub fn wait_until_ready(&self) {
         let ready = format!("{}/health/ready", self.address);
         // a look a twentieth of a second, a minute at most: the machine may be busy
         let up = (0..1200).any(|_| {
@@ -88,10 +106,35 @@ impl Process {
         self.directory.join("serve.log")
     }
 
+    fn wrapped(&self, command: Command) -> Command {
+        let Some((first, more)) = self.wrapper.split_first() else { return command };
+        let mut wrapped = Command::new(first);
+        wrapped.args(more).arg(command.get_program()).args(command.get_args());
+        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        wrapped.current_dir(&self.directory);
+        wrapped
+    }
+
+    /// Ends it in good order; what it is wrapped in ends with it.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        signal("TERM", &self.own(&child));
+        child.wait().unwrap();
+    }
+
+    /// The program's own process: the child, or that one's child.
+    fn own(&self, child: &Child) -> String {
+        let id = child.id();
+        if self.wrapper.is_empty() {
+            return id.to_string();
+        }
+        std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap().trim().to_owned()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
+            signal("KILL", &self.own(&child));
             child.wait().unwrap();
         }
     }
@@ -101,4 +144,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A process that has ended meanwhile does not matter.
+pub fn signal(name: &str, pid: &str) {
+    let _ = Command::new("kill").args(["-s", name, "--", pid]).stderr(Stdio::null()).status();
 }
