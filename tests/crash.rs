@@ -146,6 +146,8 @@ impl Figures {
 }
 
 fn survives(mut process: Process, mut cluster: Option<Cluster>, rounds: usize, kills: &[Kill]) {
+    // a drill is longer than the ten minutes of a token
+    process.settings = vec![("PRIMEUR__ACCESS__ACCESS_MINUTES", "60".to_owned())];
     process.serve();
     let town = Town::with(World::served_by(&process), setup());
     let tills = tills(&town);
@@ -161,6 +163,7 @@ fn survives(mut process: Process, mut cluster: Option<Cluster>, rounds: usize, k
         retry(&sent, &cards, &mut known, &mut figures);
         compare(&town, &tills, &known);
         town.world.verify();
+        println!("{kill:?}: {} requests so far, {:.0} s", figures.requests, begun.elapsed().as_secs_f64());
     }
     assert!(figures.created > rounds);
     figures.print(kills, begun.elapsed());
@@ -215,8 +218,17 @@ fn day_until_killed(
         }
         over.store(true, Ordering::SeqCst);
         restart(process, cluster, kill);
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        let join = |client: std::thread::ScopedJoinHandle<Vec<Sent>>| {
+            client.join().unwrap_or_else(|_| panic!("a client failed; the service says: {}", causes(process)))
+        };
+        clients.into_iter().flat_map(join).collect()
     })
+}
+
+/// What the service holds to be its own failures.
+fn causes(process: &Process) -> String {
+    let log = std::fs::read_to_string(process.log()).unwrap();
+    log.lines().filter(|line| line.contains("\"failed\"")).collect::<Vec<_>>().join("\n")
 }
 
 fn restart(process: &mut Process, cluster: &mut Option<Cluster>, kill: Kill) {

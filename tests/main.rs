@@ -39,6 +39,7 @@ mod tidy;
 #[cfg(feature = "postgres-tls")]
 mod tls;
 mod tour;
+mod traffic;
 mod verify;
 mod voucher;
 mod waiting_list;

@@ -1,4 +1,4 @@
-//! A client over real HTTP. Every exchange is held to the contract.
+//! A client over real HTTP. Every exchange is held to the contract, and says nothing about households to strangers.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use ureq::Agent;
 use ureq::http::{Method, Request};
 
 use super::contract::{self, Exchange};
+use super::traffic;
 
 #[derive(Clone)]
 pub struct Client {
@@ -153,7 +154,7 @@ impl Client {
         answer.unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
-    /// Every exchange that got an answer passes here, and is held to the contract.
+    /// Every exchange that got an answer passes here, is held to the contract, and listened to.
     #[track_caller]
     fn try_send_raw(
         &self,
@@ -166,7 +167,7 @@ impl Client {
         let all = self.headers(headers);
         let answer = self.exchange(method, path, &all, body)?;
         protected(&answer);
-        contract::check(&Exchange {
+        let exchange = Exchange {
             method,
             path,
             headers: &all,
@@ -175,7 +176,9 @@ impl Client {
             content_type: answer.header("content-type"),
             answer: &answer.bytes,
             answer_headers: &answer.headers,
-        });
+        };
+        contract::check(&exchange);
+        traffic::listen(&self.address, &exchange, contract::operation_at(method, path));
         Ok(answer)
     }
 

@@ -61,6 +61,11 @@ pub fn queries(operation: &Operation) -> Vec<String> {
     queries.map(|(_, parameter)| parameter["name"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The id of the operation at an address, its query left out.
+pub fn operation_at(method: &str, path: &str) -> Option<&'static str> {
+    find(method, path.split('?').next().unwrap_or_default()).map(|operation| operation.id.as_str())
+}
+
 /// The ids of the operations that `check` has seen answered 2xx, in this process.
 pub fn answered() -> BTreeSet<String> {
     ANSWERED.lock().unwrap().clone()

@@ -10,6 +10,7 @@ pub mod process;
 pub mod sql;
 pub mod strace;
 pub mod town;
+pub mod traffic;
 pub mod world;
 
 pub use client::{Answer, Client};
