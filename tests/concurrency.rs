@@ -188,7 +188,9 @@ fn what_one_person_does_everywhere_at_once_does_not_stand_in_its_own_way(world: 
             seller.post("/api/v1/stalls", stall)
         }
     });
-    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 201)));
+    // so many logins of one person at once look like guesses, and some are told to wait
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 201 | 429)));
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 30);
     if town.world.state.db.kind() == "postgresql" {
         let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
         assert_eq!(Sql::of(&town.world).number(deadlocks), 0);

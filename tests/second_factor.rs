@@ -133,7 +133,9 @@ fn of_logins_that_race_with_one_code_one_gets_in(world: World) {
             tries.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
-        assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 7, "{statuses:?}");
+        // of many at once some are told to wait
+        assert_eq!(statuses.iter().filter(|status| matches!(**status, 401 | 429)).count(), 7, "{statuses:?}");
+        world.pass_minutes(16);
     }
     world.verify();
 }
@@ -153,6 +155,8 @@ fn a_recovery_code_is_good_once_and_new_ones_end_the_old(world: World) {
     assert_eq!(newest(&client, 1)[0][0], "recovery_codes_renewed");
     assert_eq!(renewed.len(), 10);
     for old in &recovery {
+        // so that it is the code that is refused, not the haste
+        world.pass_minutes(16);
         log_in(&world, PASSWORD, Some(old)).refused(401, "invalid_credentials");
     }
     for new in &renewed {

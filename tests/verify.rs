@@ -126,8 +126,15 @@ fn a_changed_a_removed_and_an_inserted_audit_entry_are_named(world: World) {
         };
         tamper(&town.world, "CREATE TABLE kept AS SELECT * FROM audit_entries WHERE sequence = 5");
         let other = match column {
-            "person_id" => "(SELECT id AS person_id FROM people ORDER BY created_at DESC LIMIT 1) p",
-            "organisation_id" => "(SELECT id AS organisation_id FROM organisations ORDER BY created_at DESC LIMIT 1) o",
+            "person_id" => {
+                "(SELECT id AS person_id FROM people WHERE id IS DISTINCT FROM
+                   (SELECT person_id FROM audit_entries WHERE sequence = 5) LIMIT 1) p"
+            }
+            "organisation_id" => {
+                "(SELECT id AS organisation_id FROM organisations WHERE id IS DISTINCT FROM
+                   (SELECT organisation_id FROM audit_entries WHERE sequence = 5) LIMIT 1) o"
+            }
+            "subject" => "(SELECT 'x' AS subject) s",
             "detail" => "(SELECT 'x' AS detail) d",
             "occurred_at" => "(SELECT closes_at AS occurred_at FROM allowances LIMIT 1) a",
             "action" => "(SELECT 'logged_in_' AS action) a",
