@@ -173,6 +173,9 @@ fn a_server_that_may_not_change_the_schema_serves_one_that_is_current() {
     let card = town.new_card();
     town.tills[0].redeem(&card.token, 100).expect(201);
     town.world.verify();
+    // nor may it take what was erased out of the files: that it was not is said, not passed over
+    let refused = town.world.state.db.wipe(&["sealed_identities"]).err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(refused.contains("only the owner") && town.world.state.db.is_unwiped(), "{refused}");
     let mut served = Sql::of(&town.world);
     for forbidden in ["ALTER TABLE transfers DISABLE TRIGGER ALL", "DROP TABLE voids", "TRUNCATE transfers"] {
         let refused = served.run(forbidden).err().map(|e| e.to_string()).unwrap_or_default();

@@ -157,8 +157,9 @@ impl Db {
             Conn::Pg(conn) => wipe::postgresql(conn, tables),
             Conn::Sqlite(conn) => wipe::sqlite(conn),
         };
-        if !wiped.map_err(|e| Error::Unavailable(format!("cannot wipe what was erased: {e}")))? {
-            return Err(Error::Unavailable("cannot wipe what was erased: somebody reads".to_owned()));
+        let obstacle = wiped.map_err(|e| Error::Unavailable(format!("cannot wipe what was erased: {e}")))?;
+        if let Some(obstacle) = obstacle {
+            return Err(Error::Unavailable(format!("cannot wipe what was erased: {obstacle}")));
         }
         self.unwiped.store(false, Ordering::Release);
         Ok(())

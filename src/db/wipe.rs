@@ -7,8 +7,12 @@ use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
-/// `false` where a reader stands in the way.
-pub fn sqlite(conn: &mut SqliteConnection) -> QueryResult<bool> {
+/// What stands in the way of a wipe.
+pub type Obstacle = &'static str;
+
+const SOMEBODY_READS: Obstacle = "somebody reads what was there before";
+
+pub fn sqlite(conn: &mut SqliteConnection) -> QueryResult<Option<Obstacle>> {
     #[derive(QueryableByName)]
     struct Checkpoint {
         #[diesel(sql_type = diesel::sql_types::Integer)]
@@ -17,12 +21,12 @@ pub fn sqlite(conn: &mut SqliteConnection) -> QueryResult<bool> {
     // writers wait meanwhile: not for as long as they would for each other
     conn.batch_execute("PRAGMA busy_timeout = 2000;")?;
     let done = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result::<Checkpoint>(conn);
-    Ok(done?.busy == 0)
+    Ok((done?.busy != 0).then_some(SOMEBODY_READS))
 }
 
-/// A plain VACUUM would leave the bytes in the page, until something else needs the room. `false` where somebody may
-/// still see what was there before: then it would be copied too.
-pub fn postgresql(conn: &mut PgConnection, tables: &[&str]) -> QueryResult<bool> {
+/// A plain VACUUM would leave the bytes in the page, until something else needs the room. Where somebody may still see
+/// what was there before, it would be copied too; and a table of another role's is passed over with a mere warning.
+pub fn postgresql(conn: &mut PgConnection, tables: &[&str]) -> QueryResult<Option<Obstacle>> {
     #[derive(QueryableByName)]
     struct Text {
         #[diesel(sql_type = diesel::sql_types::Text)]
@@ -42,11 +46,18 @@ pub fn postgresql(conn: &mut PgConnection, tables: &[&str]) -> QueryResult<bool>
     while said(conn, &unseen)? != "true" {
         tries += 1;
         if tries == 40 {
-            return Ok(false);
+            return Ok(Some(SOMEBODY_READS));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
     conn.batch_execute("SET lock_timeout = '2s'")?;
-    let done = tables.iter().try_for_each(|table| conn.batch_execute(&format!("VACUUM (FULL) {table}")));
-    done.map(|()| true)
+    for table in tables {
+        let file = format!("SELECT pg_relation_filenode('{table}')::text AS text");
+        let before = said(conn, &file)?;
+        conn.batch_execute(&format!("VACUUM (FULL) {table}"))?;
+        if said(conn, &file)? == before {
+            return Ok(Some("only the owner of the tables may write them anew"));
+        }
+    }
+    Ok(None)
 }
