@@ -13,10 +13,11 @@ use data_encoding::HEXLOWER;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use crate::access::end_all_sessions;
 use crate::access::keys::{purposes_in_use, register_keys};
 use crate::audit::{self, Action, Who};
 use crate::config::Config;
-use crate::db::{self, Db, Schema, Settings};
+use crate::db::{self, Conn, Db, Schema, Settings};
 use crate::kit::keys::Keys;
 use crate::kit::time::{Clock, Instant, SystemClock};
 use crate::service;
@@ -148,7 +149,11 @@ fn prepare(config: &Config, staged: &Path) -> Result<(usize, Verdict), String> {
         let keys = Keys::open(&config.keys.directory, db.now(), config.keys.overlap_minutes)?;
         db.write(|conn, now| register_keys(conn, now, &keys)).map_err(text)?;
     }
-    db.write(|conn, now| audit::record(conn, now, Who::SERVICE, Action::DatabaseRestored, "", None)).map_err(text)?;
+    let restored = |conn: &mut Conn, now| {
+        end_all_sessions(conn, now)?;
+        audit::record(conn, now, Who::SERVICE, Action::DatabaseRestored, "", None)
+    };
+    db.write(restored).map_err(text)?;
     Ok((migrations, verify::run(&db).map_err(text)?))
 }
 

@@ -16,6 +16,7 @@ on_both_databases!(
     a_session_that_asks_too_often_waits_and_no_other_does,
     an_address_that_asks_too_often_waits_whoever_is_behind_it,
     a_stranger_waits_sooner_than_those_who_are_signed_in,
+    a_session_that_ends_while_a_body_is_on_its_way_does_nothing_more,
     a_head_that_does_not_end_is_given_up,
     a_body_that_does_not_end_is_given_up_and_nothing_is_written,
     a_body_longer_than_it_may_be_or_said_to_be_is_refused,
@@ -165,6 +166,29 @@ fn exchange(world: &World, request: &[u8]) -> String {
     // a server that has seen enough may hang up before all is sent
     let _ = socket.write_all(request);
     rest(&mut socket)
+}
+
+/// A permit is given on a request's head, and its body may come long after: what counts is who is signed in by then.
+fn a_session_that_ends_while_a_body_is_on_its_way_does_nothing_more(world: World) {
+    let town = Town::new(world);
+    let token = town.worker.token.clone().unwrap();
+    let body = json!({"adults": 1, "children": 0, "commune": "62427"}).to_string();
+    let head = format!(
+        "POST /api/v1/households HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut socket = connect(&town.world);
+    socket.write_all(format!("{head}{}", &body[..10]).as_bytes()).unwrap();
+    // several exchanges later the head has been looked at
+    for _ in 0..20 {
+        town.worker.get("/api/v1/households").expect(200);
+    }
+    town.worker.act("/api/v1/access/logout").expect(204);
+    socket.write_all(&body.as_bytes()[10..]).unwrap();
+    let answer = rest(&mut socket);
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert_eq!(Sql::of(&town.world).number("SELECT count(*) FROM households"), 0);
 }
 
 /// The status of a whole answer, and its problem.

@@ -119,7 +119,9 @@ pub async fn log_out(state: web::Data<State>, caller: AnyRole) -> Answer {
 }
 
 pub async fn revoke_other_sessions(state: web::Data<State>, caller: AnyRole) -> Answer {
-    state.write(move |conn, now| super::revoke_other_sessions(conn, now, &caller.actor)).await?;
+    state
+        .write_as(caller.actor.clone(), move |conn, now| super::revoke_other_sessions(conn, now, &caller.actor))
+        .await?;
     Ok(no_content())
 }
 
@@ -201,7 +203,9 @@ pub async fn create_person(state: web::Data<State>, caller: MayCreatePeople, bod
     let CreatePerson { organisation_id: organisation, email, name, lead } = body.value;
     let new = NewPerson { organisation, email, name, lead };
     let invitation = state
-        .run(move |s| s.db.write(|conn, now| super::create_person(conn, now, &s.access, &caller.actor, &new)))
+        .run(move |s| {
+            s.commit_as(&caller.actor, |conn, now| super::create_person(conn, now, &s.access, &caller.actor, &new))
+        })
         .await?;
     Ok(created(&InvitedBody::new(&state, invitation)))
 }
@@ -212,7 +216,9 @@ pub async fn invite_person(
     PathId(id): PathId<kind::Person>,
 ) -> Answer {
     let invitation = state
-        .run(move |s| s.db.write(|conn, now| super::invite_again(conn, now, &s.access, &caller.actor, id)))
+        .run(move |s| {
+            s.commit_as(&caller.actor, |conn, now| super::invite_again(conn, now, &s.access, &caller.actor, id))
+        })
         .await?;
     Ok(created(&InvitedBody::new(&state, invitation)))
 }
@@ -222,7 +228,8 @@ pub async fn disable_person(
     caller: MayCreatePeople,
     PathId(id): PathId<kind::Person>,
 ) -> Answer {
-    let person = state.write(move |conn, now| super::disable(conn, now, &caller.actor, id)).await?;
+    let person =
+        state.write_as(caller.actor.clone(), move |conn, now| super::disable(conn, now, &caller.actor, id)).await?;
     Ok(ok(&PersonBody::from(person)))
 }
 
@@ -231,7 +238,8 @@ pub async fn enable_person(
     caller: MayCreatePeople,
     PathId(id): PathId<kind::Person>,
 ) -> Answer {
-    let person = state.write(move |conn, now| super::enable(conn, now, &caller.actor, id)).await?;
+    let person =
+        state.write_as(caller.actor.clone(), move |conn, now| super::enable(conn, now, &caller.actor, id)).await?;
     Ok(ok(&PersonBody::from(person)))
 }
 
@@ -240,7 +248,7 @@ pub async fn revoke_sessions(
     caller: MayCreatePeople,
     PathId(id): PathId<kind::Person>,
 ) -> Answer {
-    state.write(move |conn, now| super::revoke_sessions(conn, now, &caller.actor, id)).await?;
+    state.write_as(caller.actor.clone(), move |conn, now| super::revoke_sessions(conn, now, &caller.actor, id)).await?;
     Ok(no_content())
 }
 
@@ -275,7 +283,9 @@ pub async fn create_organisation(
 ) -> Answer {
     let CreateOrganisation { kind, name } = body.value;
     let new = NewOrganisation { kind, name };
-    let organisation = state.write(move |conn, now| super::create_organisation(conn, now, &caller.actor, &new)).await?;
+    let organisation = state
+        .write_as(caller.actor.clone(), move |conn, now| super::create_organisation(conn, now, &caller.actor, &new))
+        .await?;
     Ok(created(&OrganisationBody::from(organisation)))
 }
 

@@ -119,6 +119,16 @@ pub fn clear_away(conn: &mut Conn, now: Instant) -> Result<usize> {
     Ok(sessions + attempts::clear_away(conn, now, BATCH)?)
 }
 
+/// Ends every living session: after a restore, tokens that were spent or revoked since the backup would be good again.
+pub fn end_all_sessions(conn: &mut Conn, now: Instant) -> Result<usize> {
+    store::end_every_session(conn, now)
+}
+
+/// `unauthenticated` where an actor's session has ended since, or they were disabled.
+pub fn still_signed_in(conn: &mut Conn, now: Instant, actor: &Actor) -> Result<()> {
+    store::actor(conn, actor.session, actor.person, now)?.map(drop).ok_or(Error::Refused(Code::Unauthenticated))
+}
+
 /// Who is behind an access token, as the database knows them now; `unauthenticated` where nobody is.
 pub fn authenticate(conn: &mut Conn, now: Instant, keys: &Keys, settings: &Settings, token: &str) -> Result<Actor> {
     let claims = token::verify(&keys.login, settings, now, token)?;

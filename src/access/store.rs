@@ -307,6 +307,11 @@ pub(super) fn end_session(conn: &mut Conn, session: SessionId, now: Instant) -> 
     Ok(diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)? == 1)
 }
 
+pub(super) fn end_every_session(conn: &mut Conn, now: Instant) -> Result<usize> {
+    let living = sessions::table.filter(sessions::ended_at.is_null()).filter(sessions::expires_at.gt(now));
+    Ok(diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)?)
+}
+
 /// Ends all living sessions of somebody, but for one that may stay; returns how many.
 pub(super) fn end_sessions(conn: &mut Conn, person: PersonId, but: Option<SessionId>, now: Instant) -> Result<usize> {
     let mut living = diesel::update(sessions::table)

@@ -84,6 +84,8 @@ crate::text_enum! {
         IdentityRead = "identity_read",
         IdentityErased = "identity_erased",
         DuplicateDismissed = "duplicate_dismissed",
+        /// Somebody was told that a person is known already; the subject is the household it was said of, if there is one.
+        DuplicateRefused = "duplicate_refused",
     }
 }
 

@@ -140,7 +140,7 @@ async fn change(
     id: EnrolmentId,
     command: impl Fn(&mut Conn, Instant, &Actor, EnrolmentId) -> Result<Enrolment> + Send + 'static,
 ) -> Answer<EnrolmentAnswer> {
-    let changed = state.write(move |conn, now| {
+    let changed = state.write_as(permit.actor.clone(), move |conn, now| {
         let enrolment = command(conn, now, &permit.actor, id)?;
         answer(conn, enrolment)
     });

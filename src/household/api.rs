@@ -4,10 +4,11 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 
 use super::{Composition, Duplicate, Identity, Look, Overview, Words};
+use crate::access::Actor;
 use crate::http::extract::{Json, PathId, Query};
 use crate::http::list::List;
 use crate::http::permission::MayEnrol;
-use crate::http::problem::Answer;
+use crate::http::problem::{Answer, Problem};
 use crate::http::{State, created, no_content, ok};
 use crate::kit::commune::CommuneCode;
 use crate::kit::error::{Code, Error, Result};
@@ -168,6 +169,15 @@ pub fn seen(look: Look) -> Result<Identity> {
     }
 }
 
+/// Hands an outcome on, once it stands in the audit log that somebody was told of a certain duplicate.
+async fn told_of<T>(state: &State, actor: &Actor, id: Option<HouseholdId>, outcome: Answer<T>) -> Answer<T> {
+    if let Err(Problem(Error::KnownHousehold { .. })) = &outcome {
+        let actor = actor.clone();
+        state.write(move |conn, now| super::record_refusal(conn, now, &actor, id)).await?;
+    }
+    outcome
+}
+
 pub async fn create(state: web::Data<State>, permit: MayEnrol, body: Json<HouseholdRequest>) -> Answer {
     let HouseholdRequest { adults, children, commune, identity } = body.value;
     let composition = Composition { adults, children, commune };
@@ -176,9 +186,13 @@ pub async fn create(state: web::Data<State>, permit: MayEnrol, body: Json<Househ
         Identity { family_name, first_name, birth_date, phone, email }
     });
     let keys = state.keys.now();
+    let (actor, asking) = (permit.actor.clone(), permit.actor.clone());
     let registered = state
-        .write(move |conn, now| super::register(conn, now, &keys, &permit.actor, &composition, identity.as_ref()))
-        .await?;
+        .write_as(permit.actor, move |conn, now| {
+            super::register(conn, now, &keys, &actor, &composition, identity.as_ref())
+        })
+        .await;
+    let registered = told_of(&state, &asking, None, registered).await?;
     Ok(created(&HouseholdAnswer::from(registered)))
 }
 
@@ -192,7 +206,9 @@ pub async fn list(state: web::Data<State>, permit: MayEnrol, query: Query<PageQu
 pub async fn search(state: web::Data<State>, permit: MayEnrol, body: Json<SearchRequest>) -> Answer {
     let words = body.value.words()?;
     let keys = state.keys.now();
-    let found = state.write(move |conn, now| super::search(conn, now, &keys.secret, &permit.actor, &words)).await?;
+    let found = state
+        .write_as(permit.actor.clone(), move |conn, now| super::search(conn, now, &keys.secret, &permit.actor, &words))
+        .await?;
     let items: Vec<_> = found.into_iter().map(HouseholdAnswer::from).collect();
     Ok(ok(&List { items, next_cursor: None }))
 }
@@ -210,13 +226,17 @@ pub async fn recompose(
 ) -> Answer {
     let CompositionRequest { adults, children, commune } = body.value;
     let composition = Composition { adults, children, commune };
-    let changed = state.write(move |conn, now| super::recompose(conn, now, &permit.actor, id.0, &composition)).await?;
+    let changed = state
+        .write_as(permit.actor.clone(), move |conn, now| super::recompose(conn, now, &permit.actor, id.0, &composition))
+        .await?;
     Ok(ok(&HouseholdAnswer::from(changed)))
 }
 
 pub async fn look(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
     let keys = state.keys.now();
-    let look = state.write(move |conn, now| super::look(conn, now, &keys, &permit.actor, id.0)).await?;
+    let look = state
+        .write_as(permit.actor.clone(), move |conn, now| super::look(conn, now, &keys, &permit.actor, id.0))
+        .await?;
     Ok(ok(&seen(look)?))
 }
 
@@ -230,7 +250,10 @@ pub async fn identify(
     let IdentityRequest { family_name, first_name, birth_date, phone, email } = body.value;
     let identity = Identity { family_name, first_name, birth_date, phone, email };
     let (keys, said) = (state.keys.now(), identity.clone());
-    state.write(move |conn, now| super::identify(conn, now, &keys, &permit.actor, id.0, &said)).await?;
+    let (actor, asking) = (permit.actor.clone(), permit.actor.clone());
+    let identified =
+        state.write_as(permit.actor, move |conn, now| super::identify(conn, now, &keys, &actor, id.0, &said)).await;
+    told_of(&state, &asking, Some(id.0), identified).await?;
     Ok(ok(&identity))
 }
 
@@ -254,7 +277,9 @@ pub async fn dismiss_duplicate(
     body: Json<DismissRequest>,
 ) -> Answer {
     let (keys, reason) = (state.keys.now(), body.value.reason);
-    state.write(move |conn, now| super::dismiss(conn, now, &keys, &permit.actor, id.0, &reason)).await?;
+    state
+        .write_as(permit.actor.clone(), move |conn, now| super::dismiss(conn, now, &keys, &permit.actor, id.0, &reason))
+        .await?;
     Ok(no_content())
 }
 

@@ -68,6 +68,12 @@ fn record(
     audit::record(conn, now, actor.who(), action, id, detail.map(str::to_owned))
 }
 
+/// Writes down that somebody was told of a certain duplicate: the refusal itself leaves nothing.
+pub fn record_refusal(conn: &mut Conn, now: Instant, actor: &Actor, id: Option<HouseholdId>) -> Result<()> {
+    let subject = id.map(|id| id.to_string()).unwrap_or_default();
+    audit::record(conn, now, actor.who(), Action::DuplicateRefused, subject, None)
+}
+
 pub fn register(
     conn: &mut Conn,
     now: Instant,

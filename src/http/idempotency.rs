@@ -69,7 +69,9 @@ pub async fn once<T: Serialize + 'static>(
 ) -> Answer {
     let organisation = actor.organisation;
     let (json, replay) = state
-        .write(move |conn, now| once_in(conn, now, organisation, &key.key, key.digest(&digest), &mut work))
+        .write_as(actor.clone(), move |conn, now| {
+            once_in(conn, now, organisation, &key.key, key.digest(&digest), &mut work)
+        })
         .await?;
     Ok(answer(json, replay))
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use crate::access;
+use crate::access::{self, Actor};
 use crate::db::{Conn, Db};
 use crate::kit::error::{Error, Result};
 use crate::kit::keys::KeyStore;
@@ -68,6 +68,24 @@ impl State {
         f: impl FnMut(&mut Conn, Instant) -> Result<T> + Send + 'static,
     ) -> Answer<T> {
         self.run(|state| state.db.write(f)).await
+    }
+
+    /// [`Db::write`] for somebody whose session still stands once the transaction has its turn: a body may come long after
+    /// its head, and the permit is given on the head.
+    pub fn commit_as<T>(&self, actor: &Actor, mut f: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
+        self.db.write(|conn, now| {
+            access::still_signed_in(conn, now, actor)?;
+            f(conn, now)
+        })
+    }
+
+    /// [`State::commit_as`], where it may block.
+    pub async fn write_as<T: Send + 'static>(
+        &self,
+        actor: Actor,
+        f: impl FnMut(&mut Conn, Instant) -> Result<T> + Send + 'static,
+    ) -> Answer<T> {
+        self.run(move |state| state.commit_as(&actor, f)).await
     }
 }
 

@@ -183,14 +183,16 @@ fn answer(export: Export) -> Result<ExportAnswer> {
 
 pub async fn export(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
     let (keys, months) = (state.keys.now(), state.retention_months);
-    let export = state.write(move |conn, now| super::export(conn, now, &keys, &permit.actor, id.0, months)).await?;
+    let export = state
+        .write_as(permit.actor.clone(), move |conn, now| super::export(conn, now, &keys, &permit.actor, id.0, months))
+        .await?;
     Ok(ok(&answer(export)?))
 }
 
 pub async fn erase(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
     state
         .run(move |state| {
-            state.db.write(|conn, now| super::erase(conn, now, &permit.actor, id.0))?;
+            state.commit_as(&permit.actor, |conn, now| super::erase(conn, now, &permit.actor, id.0))?;
             wipe(&state.db);
             Ok::<_, Error>(())
         })
@@ -202,7 +204,7 @@ pub async fn erase(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::H
 pub async fn forget(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Household>) -> Answer {
     state
         .run(move |state| {
-            state.db.write(|conn, now| household::forget(conn, now, &permit.actor, id.0))?;
+            state.commit_as(&permit.actor, |conn, now| household::forget(conn, now, &permit.actor, id.0))?;
             wipe(&state.db);
             Ok::<_, Error>(())
         })

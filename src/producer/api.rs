@@ -123,7 +123,9 @@ impl From<Application> for ApplicationAnswer {
 pub async fn set_profile(state: web::Data<State>, permit: MayManageProducer, body: Json<ProfileRequest>) -> Answer {
     let ProfileRequest { siret, iban, account_holder } = body.value;
     let profile = Profile { siret, iban, account_holder };
-    let producer = state.write(move |conn, now| super::set_profile(conn, now, &permit.actor, &profile)).await?;
+    let producer = state
+        .write_as(permit.actor.clone(), move |conn, now| super::set_profile(conn, now, &permit.actor, &profile))
+        .await?;
     Ok(ok(&ProducerAnswer::from(producer)))
 }
 
@@ -141,7 +143,9 @@ pub async fn get_producer(state: web::Data<State>, permit: MayReadProducer, id: 
 
 pub async fn open_stall(state: web::Data<State>, permit: MayWriteStalls, body: Json<StallRequest>) -> Answer {
     let StallRequest { name, commune } = body.value;
-    let stall = state.write(move |conn, now| super::open_stall(conn, now, &permit.actor, &name, &commune)).await?;
+    let stall = state
+        .write_as(permit.actor.clone(), move |conn, now| super::open_stall(conn, now, &permit.actor, &name, &commune))
+        .await?;
     Ok(created(&StallAnswer::from(stall)))
 }
 
@@ -154,12 +158,15 @@ pub async fn list_stalls(state: web::Data<State>, permit: MayReadStalls, query: 
 }
 
 pub async fn close_stall(state: web::Data<State>, permit: MayWriteStalls, id: PathId<kind::Stall>) -> Answer {
-    let stall = state.write(move |conn, now| super::close_stall(conn, now, &permit.actor, id.0)).await?;
+    let stall = state
+        .write_as(permit.actor.clone(), move |conn, now| super::close_stall(conn, now, &permit.actor, id.0))
+        .await?;
     Ok(ok(&StallAnswer::from(stall)))
 }
 
 pub async fn apply(state: web::Data<State>, permit: MayApply, id: PathId<kind::Programme>) -> Answer {
-    let application = state.write(move |conn, now| super::apply(conn, now, &permit.actor, id.0)).await?;
+    let application =
+        state.write_as(permit.actor.clone(), move |conn, now| super::apply(conn, now, &permit.actor, id.0)).await?;
     Ok(ok(&ApplicationAnswer::from(application)))
 }
 
@@ -212,6 +219,8 @@ async fn decide(
     PathIds(programme, producer): PathIds<kind::Programme, kind::Organisation>,
     decision: Decision,
 ) -> Answer {
-    let decided = state.write(move |conn, now| super::decide(conn, now, &actor, programme, producer, decision)).await?;
+    let decided = state
+        .write_as(actor.clone(), move |conn, now| super::decide(conn, now, &actor, programme, producer, decision))
+        .await?;
     Ok(ok(&ApplicationAnswer::from(decided)))
 }

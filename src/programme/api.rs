@@ -189,7 +189,7 @@ pub async fn create_programme(
     body: Json<ProgrammeRequest>,
 ) -> Answer {
     let draft = Draft::from(body.value);
-    let answer = state.write(move |conn, now| {
+    let answer = state.write_as(permit.actor.clone(), move |conn, now| {
         let programme = super::create(conn, now, &permit.actor, &draft)?;
         programme_answer(conn, programme)
     });
@@ -203,7 +203,7 @@ pub async fn rewrite_programme(
     body: Json<ProgrammeRequest>,
 ) -> Answer {
     let draft = Draft::from(body.value);
-    let answer = state.write(move |conn, now| {
+    let answer = state.write_as(permit.actor.clone(), move |conn, now| {
         let programme = super::rewrite(conn, now, &permit.actor, id.0, &draft)?;
         programme_answer(conn, programme)
     });
@@ -234,7 +234,7 @@ pub async fn open_programme(
     permit: MayManageProgrammes,
     id: PathId<kind::Programme>,
 ) -> Answer {
-    let answer = state.write(move |conn, now| {
+    let answer = state.write_as(permit.actor.clone(), move |conn, now| {
         let programme = super::open(conn, now, &permit.actor, id.0)?;
         programme_answer(conn, programme)
     });
@@ -246,7 +246,7 @@ pub async fn close_programme(
     permit: MayManageProgrammes,
     id: PathId<kind::Programme>,
 ) -> Answer {
-    let answer = state.write(move |conn, now| {
+    let answer = state.write_as(permit.actor.clone(), move |conn, now| {
         let programme = super::close(conn, now, &permit.actor, id.0)?;
         programme_answer(conn, programme)
     });
@@ -279,7 +279,7 @@ pub async fn admit_member(
     permit: MayManageProgrammes,
     ids: PathIds<kind::Programme, kind::Organisation>,
 ) -> Answer {
-    state.write(move |conn, now| super::admit(conn, now, &permit.actor, ids.0, ids.1)).await?;
+    state.write_as(permit.actor.clone(), move |conn, now| super::admit(conn, now, &permit.actor, ids.0, ids.1)).await?;
     Ok(no_content())
 }
 

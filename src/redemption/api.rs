@@ -202,7 +202,9 @@ pub async fn void_redemption(
     body: OptionalJson<VoidRequest>,
 ) -> Answer {
     let reason = body.0.unwrap_or_default().reason;
-    let voided = state.write(move |conn, now| super::void(conn, now, &permit.actor, id.0, reason.clone())).await?;
+    let voided = state
+        .write_as(permit.actor.clone(), move |conn, now| super::void(conn, now, &permit.actor, id.0, reason.clone()))
+        .await?;
     Ok(ok(&RedemptionAnswer::from(voided)))
 }
 

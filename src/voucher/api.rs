@@ -90,7 +90,7 @@ async fn once(
 ) -> Answer {
     let (keys, actor) = (state.keys.now(), permit.actor);
     let (voucher, replay) = state
-        .write(move |conn, now| {
+        .write_as(actor.clone(), move |conn, now| {
             let make = |conn: &mut Conn, now| make(conn, now, &actor, &keys.secret).map(|voucher| voucher.id);
             let (id, replay) = once_in(conn, now, actor.organisation, &key.key, key.digest(&body), make)?;
             let id = serde_json::from_str(&id).map_err(Error::internal)?;
@@ -135,7 +135,7 @@ async fn change(
     id: VoucherId,
     command: fn(&mut Conn, Instant, &Actor, VoucherId) -> Result<Voucher>,
 ) -> Answer {
-    let voucher = state.write(move |conn, now| command(conn, now, &permit.actor, id)).await?;
+    let voucher = state.write_as(permit.actor.clone(), move |conn, now| command(conn, now, &permit.actor, id)).await?;
     Ok(ok(&answer(&state, &voucher)))
 }
 

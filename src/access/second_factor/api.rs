@@ -76,7 +76,7 @@ pub async fn remove_second_factor(state: web::Data<State>, caller: AnyRole, body
 }
 
 pub async fn reset_second_factor(state: web::Data<State>, caller: MayCreatePeople, id: PathId<kind::Person>) -> Answer {
-    state.write(move |conn, now| super::reset(conn, now, &caller.actor, id.0)).await?;
+    state.write_as(caller.actor.clone(), move |conn, now| super::reset(conn, now, &caller.actor, id.0)).await?;
     Ok(no_content())
 }
 
@@ -86,6 +86,8 @@ async fn proven<T: Send + 'static>(
     caller: AnyRole,
     command: impl Fn(&mut Conn, Instant, &Keys, &Settings, &Actor) -> Result<Option<T>> + Send + 'static,
 ) -> Answer<T> {
-    let run = move |s: &State| s.db.write(|conn, now| command(conn, now, &s.keys.now(), &s.access, &caller.actor));
+    let run = move |s: &State| {
+        s.commit_as(&caller.actor, |conn, now| command(conn, now, &s.keys.now(), &s.access, &caller.actor))
+    };
     state.run(run).await?.ok_or(Problem(Error::Refused(Code::WrongCode)))
 }
