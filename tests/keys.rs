@@ -185,16 +185,16 @@ fn a_server_without_the_new_key_accepts_all_until_it_signs_and_then_refuses_clea
     look(&town.world);
     let first = &town.world.anybody();
     let household = |name: &str| {
-        let body = json!({"adults": 1, "children": 0, "commune": "62427", "identity": {"name": name}});
+        let body = json!({"adults": 1, "children": 0, "commune": "62427", "identity": {"family_name": name}});
         let made = town.worker.post("/api/v1/households", body).expect(201);
-        format!("/api/v1/households/{}", made["id"].as_str().unwrap())
+        format!("/api/v1/households/{}/identity", made["id"].as_str().unwrap())
     };
     let me = |tokens: &Value| second.with_token(tokens["access_token"].as_str().unwrap()).get("/api/v1/access/me");
     // the overlap: the second server does not know the keys, and accepts whatever the first signs and seals
     let (card, path) = (town.new_card(), household("Lucienne Exemple"));
     till.redeem(&card.token, 100).expect(201);
     me(&log_in(first, &login)).expect(200);
-    assert_eq!(at_second(&town.worker).get(&path).expect(200)["identity"]["name"], "Lucienne Exemple");
+    assert_eq!(at_second(&town.worker).get(&path).expect(200)["family_name"], "Lucienne Exemple");
     let said = start(&town).unwrap_err().to_string();
     assert!(said.contains("is missing from the key directory"), "{said}");
 
@@ -217,7 +217,7 @@ fn a_server_without_the_new_key_accepts_all_until_it_signs_and_then_refuses_clea
     till.redeem(&new_card.token, 100).expect(201);
     me(&tokens).expect(200);
     for (path, name) in [(path, "Lucienne Exemple"), (new_path, "Ange Exemple")] {
-        assert_eq!(at_second(&town.worker).get(&path).expect(200)["identity"]["name"], name);
+        assert_eq!(at_second(&town.worker).get(&path).expect(200)["family_name"], name);
     }
     start(&town).unwrap();
     town.world.verify();
@@ -238,12 +238,12 @@ fn id(sql: &Sql, bytes: &[u8; 16]) -> String {
     }
 }
 
-/// Households with their names, one second factor and one reason, all under the current key.
+/// Households with their names, a second factor in force, one begun, and a reason, all under the current key.
 fn sealed(town: &Town, households: usize) -> Vec<(String, String)> {
     let made: Vec<(String, String)> = (0..households)
         .map(|number| {
             let name = format!("Lucienne Exemple {number}");
-            let body = json!({"adults": 1, "children": 0, "commune": "62427", "identity": {"name": name}});
+            let body = json!({"adults": 1, "children": 0, "commune": "62427", "identity": {"family_name": name}});
             let household = town.worker.post("/api/v1/households", body).expect(201);
             (household["id"].as_str().unwrap().to_owned(), name)
         })
@@ -252,8 +252,10 @@ fn sealed(town: &Town, households: usize) -> Vec<(String, String)> {
     let person = person(town);
     let factor = keys.identity.seal("totp", person.as_bytes(), b"a second factor").unwrap();
     let row = id(&sql, person.as_bytes());
-    let set = blob(&sql, &factor);
-    sql.run(&format!("UPDATE people SET totp_sealed = {set} WHERE id = {row}")).unwrap();
+    let begun = keys.identity.seal("totp", person.as_bytes(), b"one just begun").unwrap();
+    let (factor, begun) = (blob(&sql, &factor), blob(&sql, &begun));
+    sql.run(&format!("UPDATE people SET totp_sealed = {factor}, totp_pending_sealed = {begun} WHERE id = {row}"))
+        .unwrap();
     let pair = [7; 16];
     let reason = keys.identity.seal("duplicate", &pair, b"a reason").unwrap();
     let [first, second] = [0, 1].map(|at| id(&sql, made[at].0.parse::<HouseholdId>().unwrap().as_bytes()));
@@ -273,7 +275,7 @@ fn person(town: &Town) -> PersonId {
 #[track_caller]
 fn all_open(town: &Town, households: &[(String, String)]) {
     for (id, name) in households {
-        assert_eq!(town.worker.get(&format!("/api/v1/households/{id}")).expect(200)["identity"]["name"], *name);
+        assert_eq!(town.worker.get(&format!("/api/v1/households/{id}/identity")).expect(200)["family_name"], *name);
     }
     let (mut sql, keys) = (Sql::of(&town.world), town.world.state.keys.now());
     let mut bytes = |column: &str, table: &str| {
@@ -287,6 +289,8 @@ fn all_open(town: &Town, households: &[(String, String)]) {
     };
     let factor = keys.identity.open("totp", person(town).as_bytes(), &bytes("totp_sealed", "people"));
     assert_eq!(factor.as_deref(), Ok(&b"a second factor"[..]));
+    let begun = keys.identity.open("totp", person(town).as_bytes(), &bytes("totp_pending_sealed", "people"));
+    assert_eq!(begun.as_deref(), Ok(&b"one just begun"[..]));
     let reason = keys.identity.open("duplicate", &[7; 16], &bytes("reason_sealed", "household_duplicates"));
     assert_eq!(reason.as_deref(), Ok(&b"a reason"[..]));
 }
@@ -298,7 +302,8 @@ fn under(sql: &mut Sql, key: &str) -> i64 {
 fn what_an_old_key_sealed_moves_to_the_new_one_and_then_the_old_one_can_go(world: World) {
     let town = Town::new(world);
     let (households, mut sql) = (sealed(&town, 120), Sql::of(&town.world));
-    let old = town.world.state.keys.now().identity.current().to_string();
+    let before = town.world.state.keys.now();
+    let old = before.identity.current().to_string();
     let kept = sql.lines("SELECT CAST(updated_at AS TEXT) AS line FROM sealed_identities ORDER BY household_id");
     let new = rotate(&town.world, Purpose::Identity);
     look(&town.world);
@@ -321,9 +326,21 @@ fn what_an_old_key_sealed_moves_to_the_new_one_and_then_the_old_one_can_go(world
         let servers = [scope.spawn(reseal), scope.spawn(reseal)];
         servers.map(|thread| thread.join().unwrap())
     });
-    assert_eq!(servers.iter().map(|done| done.moved).sum::<usize>(), 122);
+    assert_eq!(servers.iter().map(|done| done.moved).sum::<usize>(), 123);
     assert_eq!((under(&mut sql, &old), under(&mut sql, &new)), (0, 120));
     assert_eq!(sql.lines("SELECT CAST(updated_at AS TEXT) AS line FROM sealed_identities ORDER BY household_id"), kept);
+    // each place keeps the old key by itself
+    for (column, part, plain) in [
+        ("totp_sealed", "second factors", "a second factor"),
+        ("totp_pending_sealed", "begun second factors", "one just begun"),
+    ] {
+        let seal = before.identity.seal("totp", person(&town).as_bytes(), plain.as_bytes()).unwrap();
+        let seal = blob(&sql, &seal);
+        sql.run(&format!("UPDATE people SET {column} = {seal} WHERE {column} IS NOT NULL")).unwrap();
+        let kept = retire(&town.world, &old).unwrap_err();
+        assert!(kept.contains(&format!("needed: {part} are sealed under it")), "{kept}");
+        assert_eq!(reseal().moved, 1, "{column}");
+    }
     assert!(retire(&town.world, &old).unwrap().contains("may be removed"));
     assert!(told(&town.world, &old).starts_with("retired 2026-07-01: its file may be removed"));
 
@@ -336,6 +353,7 @@ fn what_an_old_key_sealed_moves_to_the_new_one_and_then_the_old_one_can_go(world
     for lost in [
         format!("UPDATE sealed_identities SET sealed = {seal} WHERE household_id = {row}"),
         format!("UPDATE people SET totp_sealed = {seal}"),
+        format!("UPDATE people SET totp_pending_sealed = {seal}"),
         format!("UPDATE household_duplicates SET reason_sealed = {seal}"),
     ] {
         let refused = sql.run(&lost).unwrap_err().to_string();
@@ -373,6 +391,10 @@ fn resealing_goes_on_where_it_was_cut_off_and_leaves_what_does_not_open(world: W
     let reseal = || keyring::reseal(&town.world.state.db, &town.world.state.keys.now()).unwrap();
     let done = reseal();
     assert_eq!((done.moved, done.broken, under(&mut sql, &old)), (5, 1, 1));
+    let looks = households.iter().map(|(id, _)| town.worker.get(&format!("/api/v1/households/{id}/identity")));
+    let mut broken: Vec<_> = looks.filter(|look| look.status != 200).collect();
+    assert_eq!(broken.len(), 1);
+    broken.remove(0).refused(409, "identity_unreadable");
     town.world.pass_minutes(1);
     assert!(retire(&town.world, &old).unwrap_err().contains("still needed"));
     sql.run(&format!("{back} WHERE household_id IN {one}")).unwrap();

@@ -25,7 +25,7 @@ struct Place {
     replace: fn(&mut Conn, &Sealed, KeyId, &[u8]) -> Result<usize>,
 }
 
-const PLACES: [Place; 3] = [
+const PLACES: [Place; 4] = [
     Place {
         purpose: household::IDENTITY,
         name: "identities",
@@ -43,6 +43,12 @@ const PLACES: [Place; 3] = [
         name: "second factors",
         under: access::second_factors_under,
         replace: access::reseal_second_factor,
+    },
+    Place {
+        purpose: access::SECOND_FACTOR,
+        name: "begun second factors",
+        under: access::begun_second_factors_under,
+        replace: access::reseal_begun_second_factor,
     },
 ];
 

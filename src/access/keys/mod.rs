@@ -12,7 +12,7 @@ use crate::kit::time::Instant;
 
 pub use store::KnownKey;
 
-/// What second factors are sealed for.
+/// What second factors are sealed for, begun or in force.
 pub const SECOND_FACTOR: &str = "totp";
 
 /// Every key that this database has been used with, in order of purpose and making.
@@ -80,13 +80,32 @@ pub fn second_factors_under(
     limit: i64,
 ) -> Result<Vec<Sealed>> {
     let heads = keys.iter().map(|key| key.0.to_vec()).collect();
-    let rows = store::second_factors_under(conn, heads, after.map(person), limit)?;
-    Ok(rows.into_iter().map(|(id, bytes)| Sealed { row: *id.as_bytes(), bytes: bytes.unwrap_or_default() }).collect())
+    Ok(seals(store::second_factors_under(conn, heads, after.map(person), limit)?))
 }
 
 /// Puts a seal in the place of another, if that still stands there; returns how many it has replaced.
 pub fn reseal_second_factor(conn: &mut Conn, old: &Sealed, _: KeyId, new: &[u8]) -> Result<usize> {
     store::replace_second_factor(conn, person(old.row), &old.bytes, new)
+}
+
+/// As [`second_factors_under`], of those that were begun and are not in force yet.
+pub fn begun_second_factors_under(
+    conn: &mut Conn,
+    keys: &[KeyId],
+    after: Option<[u8; 16]>,
+    limit: i64,
+) -> Result<Vec<Sealed>> {
+    let heads = keys.iter().map(|key| key.0.to_vec()).collect();
+    Ok(seals(store::begun_second_factors_under(conn, heads, after.map(person), limit)?))
+}
+
+/// As [`reseal_second_factor`], of one that was begun.
+pub fn reseal_begun_second_factor(conn: &mut Conn, old: &Sealed, _: KeyId, new: &[u8]) -> Result<usize> {
+    store::replace_begun_second_factor(conn, person(old.row), &old.bytes, new)
+}
+
+fn seals(rows: Vec<(PersonId, Option<Vec<u8>>)>) -> Vec<Sealed> {
+    rows.into_iter().map(|(id, bytes)| Sealed { row: *id.as_bytes(), bytes: bytes.unwrap_or_default() }).collect()
 }
 
 fn person(row: [u8; 16]) -> PersonId {

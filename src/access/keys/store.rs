@@ -40,25 +40,33 @@ pub fn retire(conn: &mut Conn, id: &str, now: Instant) -> Result<usize> {
     Ok(diesel::update(used).set(signing_keys::retired_at.eq(now)).execute(conn)?)
 }
 
-pub fn second_factors_under(
-    conn: &mut Conn,
-    keys: Vec<Vec<u8>>,
-    after: Option<PersonId>,
-    limit: i64,
-) -> Result<Vec<(PersonId, Option<Vec<u8>>)>> {
-    let mut query = people::table
-        .filter(key_of_seal(people::totp_sealed).eq_any(keys))
-        .select((people::id, people::totp_sealed))
-        .order(people::id)
-        .limit(limit)
-        .into_boxed();
-    if let Some(after) = after {
-        query = query.filter(people::id.gt(after));
-    }
-    Ok(query.load(conn)?)
+/// What moves the seals of one column of people.
+macro_rules! sealed_column {
+    ($column:path: $under:ident, $replace:ident) => {
+        pub fn $under(
+            conn: &mut Conn,
+            keys: Vec<Vec<u8>>,
+            after: Option<PersonId>,
+            limit: i64,
+        ) -> Result<Vec<(PersonId, Option<Vec<u8>>)>> {
+            let mut query = people::table
+                .filter(key_of_seal($column).eq_any(keys))
+                .select((people::id, $column))
+                .order(people::id)
+                .limit(limit)
+                .into_boxed();
+            if let Some(after) = after {
+                query = query.filter(people::id.gt(after));
+            }
+            Ok(query.load(conn)?)
+        }
+
+        pub fn $replace(conn: &mut Conn, id: PersonId, old: &[u8], new: &[u8]) -> Result<usize> {
+            let unchanged = people::table.find(id).filter($column.eq(old));
+            Ok(diesel::update(unchanged).set($column.eq(new)).execute(conn)?)
+        }
+    };
 }
 
-pub fn replace_second_factor(conn: &mut Conn, id: PersonId, old: &[u8], new: &[u8]) -> Result<usize> {
-    let unchanged = people::table.find(id).filter(people::totp_sealed.eq(old));
-    Ok(diesel::update(unchanged).set(people::totp_sealed.eq(new)).execute(conn)?)
-}
+sealed_column!(people::totp_sealed: second_factors_under, replace_second_factor);
+sealed_column!(people::totp_pending_sealed: begun_second_factors_under, replace_begun_second_factor);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use data_encoding::BASE32_NOPAD;
 use totp_rs::{Builder, Totp};
 
+use crate::access::keys::SECOND_FACTOR;
 use crate::kit::error::{Error, Result};
 use crate::kit::id::PersonId;
 use crate::kit::keys::{Keys, random};
@@ -12,9 +13,6 @@ use crate::kit::time::Instant;
 
 /// RFC 4226 4 recommends 160 bits.
 const BYTES: usize = 20;
-
-/// What a seal in the database is of.
-const PURPOSE: &str = "totp";
 
 /// The secret that the service and one authenticator share.
 pub struct Secret([u8; BYTES]);
@@ -25,11 +23,11 @@ impl Secret {
     }
 
     pub fn seal(&self, keys: &Keys, person: PersonId) -> Result<Vec<u8>> {
-        keys.identity.seal(PURPOSE, person.as_bytes(), &self.0)
+        keys.identity.seal(SECOND_FACTOR, person.as_bytes(), &self.0)
     }
 
     pub fn open(keys: &Keys, person: PersonId, sealed: &[u8]) -> Result<Self> {
-        let plain = keys.identity.open(PURPOSE, person.as_bytes(), sealed)?;
+        let plain = keys.identity.open(SECOND_FACTOR, person.as_bytes(), sealed)?;
         let bytes =
             plain.try_into().map_err(|_| Error::Internal(format!("the second factor of {person} is broken")))?;
         Ok(Secret(bytes))
