@@ -10,16 +10,23 @@ use std::process::Stdio;
 use primeur::kit::time::{Clock, Day, SystemClock, Zone};
 use serde_json::{Value, json};
 
+use crate::support::authenticator::Authenticator;
 use crate::support::client::new_key;
 use crate::support::contract::{self, Exchange};
 use crate::support::sql::Sql;
 use crate::support::town::Setup;
 use crate::support::traffic::{self, Known};
+use crate::support::world::PASSWORD;
 use crate::support::{Client, Process, Town, World};
 
 /// Who households say they are, in the fields that the contract has for it.
 fn identity(number: usize) -> Value {
-    json!({"name": format!("Éléonore Quatre-Mâts {number}"), "contact": format!("06 39 98 {number:02} 77")})
+    json!({
+        "family_name": format!("Quatre-Mâts {number}"), "first_name": "Éléonore",
+        "birth_date": format!("19{:02}-03-{:02}", 30 + number / 28 % 60, 1 + number % 28),
+        "phone": format!("06 39 98 {:02} {:02}", number / 100, number % 100),
+        "email": format!("eleonore.{number}@menages.example"),
+    })
 }
 
 #[test]
@@ -50,6 +57,14 @@ fn day_of_everything(mut process: Process) {
             let reads = operation.method == "GET" && operation.roles.iter().any(|r| r == role);
             let heard = known.answered.contains(&(role.to_owned(), operation.id.clone()));
             assert!(heard || !reads, "{role} was never answered by {}", operation.id);
+        }
+    }
+    // what is a person's own, and what is a household's, was really done and not only asked for
+    for operation in contract::operations() {
+        let parts = ["/api/v1/access/", "/api/v1/households", "/api/v1/duplicates"];
+        for role in operation.roles.iter().filter(|_| parts.iter().any(|part| operation.path.starts_with(part))) {
+            let done = known.answered.contains(&(role.clone(), operation.id.clone()));
+            assert!(done, "{role} has not done {}", operation.id);
         }
     }
     process.stop();
@@ -97,25 +112,54 @@ fn sweep(town: &Town, people: &BTreeMap<&'static str, Client>, first: Day) {
     let cursor = page["next_cursor"].as_str().unwrap();
     till.client.get(&format!("/api/v1/redemptions?limit=2&cursor={cursor}")).expect(200);
     let sold = till.redeem(&card.token, 321).expect(201)["id"].as_str().unwrap().to_owned();
-    let real = Real {
+    let with_phone = |number: usize| {
+        let said = json!({"family_name": identity(number)["family_name"], "phone": identity(99)["phone"]});
+        let body = json!({"adults": 1, "children": 0, "commune": "62427", "identity": said});
+        town.worker.post("/api/v1/households", body).expect(201)["id"].as_str().unwrap().to_owned()
+    };
+    let (alike, leaving) = (with_phone(98), with_phone(99));
+    let pairs = town.worker.get(&format!("/api/v1/households/{alike}/duplicates")).expect(200);
+    let duplicate = pairs["items"][0]["id"].as_str().unwrap().to_owned();
+    let mut real = Real {
         ids: BTreeMap::from([
             ("org", town.structure.clone()),
+            ("dup", duplicate),
             ("prg", town.programme.clone()),
             ("agr", town.agreements[0].clone()),
-            ("hhd", town.household(1, 0)),
+            ("hhd", alike),
             ("enr", card.enrolment.clone()),
             ("vch", card.id.clone()),
             ("stl", till.stall.clone()),
             ("red", sold),
         ]),
         producer: till.producer.clone(),
+        leaving,
+        colleague: String::new(),
+        code: String::new(),
         voucher: card.token.clone(),
         month: first.to_string()[..7].to_owned(),
     };
     let mut operations = contract::operations();
-    operations.sort_by_key(|operation| (operation.method != "GET", operation.id == "logout"));
+    // a pair is dismissed while its two are alike
+    operations.sort_by_key(|operation| {
+        (operation.method != "GET", operation.id != "dismiss_duplicate", operation.id == "logout")
+    });
     for role in ["producer", "funder", "evaluator", "social_worker", "manager", "administrator"] {
+        let own = people[role].get("/api/v1/access/me").expect(200)["organisation"]["id"].clone();
+        let email = format!("{}@primeur.example", new_key());
+        let colleague = json!({"organisation_id": own, "email": email, "name": "Camille", "lead": false});
+        let by = if role == "evaluator" { &town.administrator } else { &people[role] };
+        let colleague = by.post("/api/v1/people", colleague).expect(201);
+        real.colleague = colleague["person"]["id"].as_str().unwrap().to_owned();
+        let mut authenticator = None;
         for operation in operations.iter().filter(|operation| operation.roles.iter().any(|r| r == role)) {
+            if operation.id == "begin_second_factor" {
+                authenticator = Some(Authenticator::begun(&people[role], None));
+                continue;
+            }
+            if let ("confirm_second_factor", Some(made)) = (operation.id.as_str(), &authenticator) {
+                real.code = made.code(SystemClock.now());
+            }
             let path = real.path(&operation.path);
             let forms: &[&str] = match operation.id.as_str() {
                 "show_reconciliation" => &["application/json", "text/csv", "text/csv; profile=excel-fr"],
@@ -126,7 +170,13 @@ fn sweep(town: &Town, people: &BTreeMap<&'static str, Client>, first: Day) {
                 let (key, body) = (new_key(), operation.body_example.clone().map(|body| real.body(body)));
                 let mut headers = vec![("accept", *form)];
                 headers.extend(operation.needs_key.then_some(("idempotency-key", key.as_str())));
-                people[role].send(&operation.method, &path, &headers, body);
+                let answer = people[role].send(&operation.method, &path, &headers, body);
+                let codes = operation.id.ends_with("_second_factor") || operation.id == "renew_recovery_codes";
+                if let (true, 200) = (codes, answer.status)
+                    && let Some(code) = answer.json()["recovery_codes"][0].as_str()
+                {
+                    real.code = code.to_owned();
+                }
             }
         }
     }
@@ -139,6 +189,12 @@ struct Real {
     producer: String,
     voucher: String,
     month: String,
+    /// A household with an identity and without enrolment, to be erased.
+    leaving: String,
+    /// Somebody of the organisation of whoever acts.
+    colleague: String,
+    /// What proves the second factor next.
+    code: String,
 }
 
 impl Real {
@@ -150,6 +206,9 @@ impl Real {
                 ("{id}", "organisations") | ("{organisation_id}", _) => &self.ids["org"],
                 ("{id}", "programmes") => &self.ids["prg"],
                 ("{id}", "agreements") => &self.ids["agr"],
+                ("{id}", "people") => &self.colleague,
+                ("{id}", "duplicates") => &self.ids["dup"],
+                ("{id}", "households") if template.ends_with("/erase") => &self.leaving,
                 ("{id}", "households") => &self.ids["hhd"],
                 ("{id}", "enrolments") => &self.ids["enr"],
                 ("{id}", "vouchers") => &self.ids["vch"],
@@ -171,6 +230,8 @@ impl Real {
             Value::Object(fields) => {
                 let real = |(name, value): (String, Value)| match name.as_str() {
                     "voucher" => (name, json!(self.voucher)),
+                    "current_password" => (name, json!(PASSWORD)),
+                    "code" => (name, json!(self.code)),
                     "email" => (name, json!(format!("{}@primeur.example", new_key()))),
                     _ => (name, self.body(value)),
                 };
@@ -203,13 +264,17 @@ fn all_that_producers_and_funders_of_the_demo_can_read_tells_of_no_household() {
         Sql::of(&world).lines(&format!("{of_kind} WHERE o.kind = '{kind}' ORDER BY p.email"))
     };
     let desks: Vec<Client> = logins("social_structure").iter().map(|email| enter(&world, email)).collect();
+    let mut said = 0;
     for desk in &desks {
         for list in ["households", "enrolments", "vouchers"] {
             everything(desk, list);
         }
-        for (number, household) in everything(desk, "households").iter().take(20).enumerate() {
+        for household in everything(desk, "households").iter().take(20) {
             let path = format!("/api/v1/households/{}/identity", household["id"].as_str().unwrap());
-            desk.put(&path, identity(number)).expect(200);
+            // what the demo itself has said of them is listened to as well
+            desk.get(&path).expect(200);
+            desk.put(&path, identity(said)).expect(200);
+            said += 1;
         }
     }
     let known = traffic::known(&process.address);
@@ -280,6 +345,16 @@ fn a_leak_is_heard_in_whatever_form_it_comes() {
                      "phone": "06 39 98 12 77", "email": "e.4mats@mail.example"},
     });
     known.learn(&answered("GET", told.to_string().as_bytes(), &[]));
+    let looked =
+        json!({"family_name": null, "first_name": null, "birth_date": null, "phone": "0639981399", "email": null});
+    let path = format!("/api/v1/households/{household}/identity");
+    known.learn(&Exchange { path: &path, ..answered("GET", looked.to_string().as_bytes(), &[]) });
+    let search = json!({"family_name": "Quatre-Mâts", "first_name": "Sidonie"});
+    let search = Exchange { path: "/api/v1/households/search", body: Some(&search), ..answered("POST", b"{}", &[]) };
+    known.learn(&search);
+    let reason = json!({"reason": "La mère de Célestine"});
+    let path = "/api/v1/duplicates/dup_06emeasag1oh1dtjkd13ojl1v0/dismiss";
+    known.learn(&Exchange { path, status: 204, body: Some(&reason), ..answered("POST", b"", &[]) });
 
     let base64 = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
     let leaks: Vec<Vec<u8>> = [
@@ -288,7 +363,10 @@ fn a_leak_is_heard_in_whatever_form_it_comes() {
         "producteur;solde\nQUATRE-MÂTS;12,00\n".to_owned(),
         r#"{"next": "/x?name=Quatre-M%C3%A2ts"}"#.to_owned(),
         r#"{"next": "/x?name=%C3%89l%C3%A9onore"}"#.to_owned(),
+        r#"{"note": "ELEONORE"}"#.to_owned(),
+        r#"{"note": "quatre mats"}"#.to_owned(),
         r#"{"born": "1961-03-09"}"#.to_owned(),
+        "né;09/03/1961\n".to_owned(),
         r#"{"call": "+33 6 39.98.12.77"}"#.to_owned(),
         r#"{"call": "0639981277"}"#.to_owned(),
         r#"{"mail": "E.4MATS@mail.example"}"#.to_owned(),
@@ -306,6 +384,12 @@ fn a_leak_is_heard_in_whatever_form_it_comes() {
         format!(r#"{{"x": "{}"}}"#, base64(base64("Quatre-Mâts".as_bytes()).as_bytes())),
         r#"{"lines": [{"household_id": null}]}"#.to_owned(),
         r#"{"lines": [{"adults": 2}]}"#.to_owned(),
+        r#"{"call": "+33639981277"}"#.to_owned(),
+        r#"{"note": "Sidonie"}"#.to_owned(),
+        r#"{"note": "la mère de Célestine"}"#.to_owned(),
+        r#"{"call": "0639981399"}"#.to_owned(),
+        r#"{"about": "dup_06emeasag1oh1dtjkd13ojl1v0"}"#.to_owned(),
+        r#"{"has_identity": true}"#.to_owned(),
         "\"line\";\"children\"\n1;2\n".to_owned(),
     ]
     .map(String::into_bytes)
@@ -329,7 +413,7 @@ fn a_secret_in_the_log_is_heard() {
     let told = json!({
         "access_token": "eyJhbGciOiJFZERTQSJ9.e30.AAAA", "refresh_token": "pPqz4G7vX2mQ9sT1wY6bN3cJ", "iban": "FR1420041010050500013M02606",
         "code": "7K3M-Q9TD-4WXA", "token": "HTTPS://X.EXAMPLE/V/AEDQLX3TNZ5K2V", "invitation": "Jw3nV8xQ1tL6rB0y", "email": "a.b@mail.example",
-        "recovery_codes": ["abcd-efgh-1234"], "household": {"adults": 1, "id": "hhd_06emeasag1oh1dtjkd13ojl1r0", "identity": {"name": "Quatre-Mâts"}},
+        "recovery_codes": ["abcd-efgh-1234"], "household": {"adults": 1, "id": "hhd_06emeasag1oh1dtjkd13ojl1r0", "identity": {"family_name": "Quatre-Mâts"}},
     });
     known.learn(&answered("GET", told.to_string().as_bytes(), &[]));
     let password = json!({"email": "c.d@mail.example", "password": "des pommes et des poires"});

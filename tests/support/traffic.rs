@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use data_encoding::{BASE32_NOPAD, BASE32HEX_NOPAD, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
+use primeur::kit::time::Day;
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 use super::contract::Exchange;
 
 /// Fields of answers that only a household's own structure may see. `household` is not among them: a report has a
 /// pseudonym of one month there.
-const PRIVATE_FIELDS: [&str; 11] = [
+const PRIVATE_FIELDS: [&str; 13] = [
     "household_id",
     "enrolment_id",
     "adults",
@@ -22,11 +25,13 @@ const PRIVATE_FIELDS: [&str; 11] = [
     "family_name",
     "first_name",
     "birth_date",
-    "contact",
+    "phone",
+    "has_identity",
+    "possible_duplicates",
 ];
 
 /// Fields whose text opens something, or tells who somebody is.
-const SECRET_FIELDS: [&str; 19] = [
+const SECRET_FIELDS: [&str; 20] = [
     "password",
     "new_password",
     "current_password",
@@ -40,6 +45,7 @@ const SECRET_FIELDS: [&str; 19] = [
     "email",
     "secret",
     "otpauth",
+    "otpauth_url",
     "uri",
     "url",
     "link",
@@ -49,7 +55,7 @@ const SECRET_FIELDS: [&str; 19] = [
 ];
 
 /// Ids of what belongs to a household.
-const PRIVATE_IDS: [&str; 3] = ["hhd_", "enr_", "alw_"];
+const PRIVATE_IDS: [&str; 4] = ["hhd_", "enr_", "alw_", "dup_"];
 
 /// Text shorter than this says nothing about anybody.
 const SHORTEST: usize = 4;
@@ -117,8 +123,10 @@ impl Known {
         let answer = serde_json::from_slice(exchange.answer).unwrap_or(Value::Null);
         for (said, asked) in [(exchange.body.unwrap_or(&Value::Null), true), (&answer, false)] {
             // what was refused may be nonsense that is no secret to anybody
-            if !asked || (200..300).contains(&exchange.status) {
-                self.learn_from(said, asked && exchange.path.contains("/identity"));
+            let good = (200..300).contains(&exchange.status);
+            if !asked || good {
+                let identity = exchange.path.ends_with("/identity") || asked && tells_of_somebody(exchange.path);
+                self.learn_from(said, good && identity);
             }
         }
         if let Some((_, bearer)) = exchange.headers.iter().find(|(name, _)| name == "authorization") {
@@ -216,6 +224,11 @@ impl Known {
     }
 }
 
+/// Whether what is sent there says who somebody is, in whatever field.
+fn tells_of_somebody(path: &str) -> bool {
+    path.ends_with("/households/search") || path.contains("/duplicates/")
+}
+
 fn private_field(answer: &Value) -> Option<&'static str> {
     match answer {
         Value::Object(fields) => {
@@ -238,6 +251,8 @@ fn private_column(exchange: &Exchange) -> Option<&'static str> {
 #[derive(Default)]
 struct Text {
     lower: String,
+    /// Without accents, and with a space for what is no letter or digit.
+    folded: String,
     /// Without what people put between digits.
     digits: String,
     /// Whatever could be the 16 bytes of an id, as they are or in hexadecimal.
@@ -253,7 +268,7 @@ impl Text {
         let runs = joined.split(|c: char| !c.is_ascii_hexdigit()).filter(|run| run.len() >= 32);
         let hex = runs.flat_map(|run| run.as_bytes().windows(32)).filter_map(|hex| HEXLOWER.decode(hex).ok());
         let raw_ids = hex.filter_map(|raw| raw.try_into().ok()).collect();
-        Text { lower, digits, raw_ids }
+        Text { folded: folded(&lower), lower, digits, raw_ids }
     }
 
     /// What was decoded may hold an id's bytes anywhere.
@@ -267,7 +282,12 @@ impl Text {
         if needle.chars().count() < SHORTEST {
             return false;
         }
-        if self.lower.contains(&needle.to_lowercase()) {
+        if self.lower.contains(&needle.to_lowercase()) || dates(needle).iter().any(|date| self.lower.contains(date)) {
+            return true;
+        }
+        // a name without its accents, whatever stands between its words: as it is compared
+        let name = folded(needle);
+        if needle.chars().any(char::is_alphabetic) && name.len() >= SHORTEST && self.folded.contains(&name) {
             return true;
         }
         // a phone number in another form: the nine digits after its 0 or 33
@@ -281,6 +301,23 @@ impl Text {
         let found = self.lower.match_indices(prefix).map(|(at, _)| &self.lower[at..]);
         found.filter_map(|rest| rest.get(..prefix.len() + 26)).filter(|id| raw(id).is_some())
     }
+}
+
+/// A name as it is compared: its letters and digits without accents, one space between its words.
+fn folded(text: &str) -> String {
+    let plain = text.nfkd().filter(|c| !is_combining_mark(*c)).collect::<String>().to_lowercase();
+    plain.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The other ways to write a day; none where the text is no day.
+fn dates(text: &str) -> Vec<String> {
+    let [year, month, day] = text.split('-').collect::<Vec<_>>()[..] else { return Vec::new() };
+    if text.parse::<Day>().is_err() {
+        return Vec::new();
+    }
+    let mut written = vec![[year, month, day].join("/")];
+    written.extend(["/", ".", "-", " "].map(|between| [day, month, year].join(between)));
+    written
 }
 
 /// The bytes of an id.
