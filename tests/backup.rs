@@ -15,7 +15,7 @@ use crate::support::client::new_key;
 use crate::support::cluster::program;
 use crate::support::sql::Sql;
 use crate::support::town::Setup;
-use crate::support::world::directory;
+use crate::support::world::{PASSWORD, directory};
 use crate::support::{Card, Client, Process, Town, World};
 
 /// A purchase that was answered 201.
@@ -31,11 +31,17 @@ fn while_selling<T>(town: &Town, cards: &[Card], work: impl FnOnce(&Mutex<Vec<So
     let (sold, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     let outcome = std::thread::scope(|scope| {
         for card in cards {
-            let (till, sold, over) = (town.tills[0].clone(), &sold, &over);
+            let (mut till, sold, over) = (town.tills[0].clone(), &sold, &over);
+            let email = email(&till.client);
             scope.spawn(move || {
                 while !over.load(Ordering::SeqCst) {
                     let (key, basket) = (new_key(), till.basket(&card.token, 1, false));
-                    let answer = till.client.post_with_key("/api/v1/redemptions", &key, basket.clone());
+                    let mut answer = till.client.post_with_key("/api/v1/redemptions", &key, basket.clone());
+                    if answer.status == 401 {
+                        // a restore ends every session
+                        till.client = signed_in(&till.client, &email);
+                        answer = till.client.post_with_key("/api/v1/redemptions", &key, basket.clone());
+                    }
                     assert_eq!(answer.status, 201, "{}", answer.json());
                     sold.lock().unwrap().push(Sold { key, basket, answer: answer.bytes });
                 }
@@ -45,6 +51,16 @@ fn while_selling<T>(town: &Town, cards: &[Card], work: impl FnOnce(&Mutex<Vec<So
         work(&sold)
     });
     (outcome, sold.into_inner().unwrap())
+}
+
+fn email(client: &Client) -> String {
+    client.get("/api/v1/access/me").expect(200)["email"].as_str().unwrap().to_owned()
+}
+
+fn signed_in(client: &Client, email: &str) -> Client {
+    let login = serde_json::json!({"email": email, "password": PASSWORD});
+    let tokens = client.post("/api/v1/access/login", login).expect(200);
+    client.with_token(tokens["access_token"].as_str().unwrap())
 }
 
 /// Ends the sales, also when a test fails.
@@ -158,6 +174,7 @@ fn drill(mut process: Process, take: impl Fn(&Process, &Path), elsewhere: impl F
         before
     });
     let after = all.last().unwrap().clone();
+    let seller = email(&town.tills[0].client);
     process.kill();
 
     let (mut other, last_step) = elsewhere(&file);
@@ -168,7 +185,7 @@ fn drill(mut process: Process, take: impl Fn(&Process, &Path), elsewhere: impl F
     says(&run(&other, &last_step));
     assert!(says(&run(&other, &["verify"])).ends_with("\nOK\n"));
     other.serve();
-    let client = Client::new(&other.address).with_token(town.tills[0].client.token.as_deref().unwrap());
+    let client = signed_in(&Client::new(&other.address), &seller);
     for Sold { key, basket, answer } in &before {
         let again = client.post_with_key("/api/v1/redemptions", key, basket.clone());
         assert_eq!(again.header("idempotent-replay"), Some("true"), "answered before the backup, and not in it");
@@ -188,12 +205,13 @@ fn a_restore_into_a_service_that_sells_loses_nothing_unsaid() {
     let cards: Vec<Card> = (0..4).map(|_| town.new_card()).collect();
     let file = process.directory.join("backup");
 
+    let seller = email(&town.tills[0].client);
     let ((first, said), all) = while_selling(&town, &cards, |sold| {
         let first = sold_more(sold, 20);
         back_up(&process, &file);
         sold_more(sold, 40);
         let said = says(&run(&process, &["restore", file.to_str().unwrap()]));
-        // the same tills, logins and cards go on
+        // the same tills and cards go on, once they have logged in again
         sold_more(sold, 20);
         (first, said)
     });
@@ -210,7 +228,8 @@ fn a_restore_into_a_service_that_sells_loses_nothing_unsaid() {
     assert_eq!(kept_count + now - base, i64::try_from(all.len()).unwrap(), "{kept_count} {now} {base}");
     assert!(base >= 20 && kept_count >= base + 40 && now >= base + 20, "{kept_count} {now} {base}");
 
-    let till = &town.tills[0].client;
+    town.tills[0].client.get("/api/v1/access/me").refused(401, "unauthenticated");
+    let till = signed_in(&town.tills[0].client, &seller);
     for Sold { key, basket, answer } in &first {
         let again = till.post_with_key("/api/v1/redemptions", key, basket.clone());
         assert_eq!((again.header("idempotent-replay"), &again.bytes), (Some("true"), answer));
