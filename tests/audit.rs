@@ -9,6 +9,7 @@ use crate::support::authenticator::{Authenticator, codes};
 use crate::support::client::new_key;
 use crate::support::contract::{self, Operation};
 use crate::support::town::{Setup, join, newcomer, siret};
+use crate::support::world::PASSWORD;
 use crate::support::{Client, Town, World, on_both_databases};
 
 on_both_databases!(
@@ -242,7 +243,8 @@ fn logins(reader: &mut Reader, town: &Town) {
     let worker = join(&town.world, &town.worker, &town.structure, false);
     let own = &*id_of(&worker);
     let code = |code: &str| json!({ "code": code });
-    reader.leaves(&worker, "begin_second_factor", &[], Value::Null, ("second_factor_begun", own, None));
+    let password = json!({ "password": PASSWORD });
+    reader.leaves(&worker, "begin_second_factor", &[], password, ("second_factor_begun", own, None));
     let authenticator = Authenticator::begun(&worker, None);
     let now = code(&authenticator.code(town.world.now()));
     let confirmed = reader.leaves(&worker, "confirm_second_factor", &[], now, ("second_factor_set", own, None));

@@ -98,7 +98,7 @@ impl Bench {
         body: &[u8],
     ) -> Answer {
         // a wrong password slows the next try down: each comes when the one before has faded
-        if ["login", "change_password"].contains(&operation.id.as_str()) {
+        if ["login", "change_password", "begin_second_factor"].contains(&operation.id.as_str()) {
             self.town.world.pass_minutes(15);
         }
         let key = new_key();

@@ -12,6 +12,7 @@ use crate::support::{Answer, Client, World, on_both_databases};
 on_both_databases!(
     a_login_asks_for_a_code_once_the_authenticator_is_confirmed,
     a_code_is_good_once_and_no_earlier_one_afterwards,
+    an_authenticator_is_begun_with_the_password_and_guesses_of_it_wait,
     of_logins_that_race_with_one_code_one_gets_in,
     a_recovery_code_is_good_once_and_new_ones_end_the_old,
     a_new_authenticator_needs_a_code_of_the_old_one_which_stays_until_then,
@@ -98,6 +99,35 @@ fn a_login_asks_for_a_code_once_the_authenticator_is_confirmed(world: World) {
     let email = me(&colleague)["email"].clone();
     let body = json!({"email": email, "password": PASSWORD, "code": "123456"});
     world.anybody().post("/api/v1/access/login", body).expect(200);
+    world.verify();
+}
+
+fn an_authenticator_is_begun_with_the_password_and_guesses_of_it_wait(world: World) {
+    let client = administrator(&world);
+    let begin = |body: Value| client.post(FACTOR, body);
+    let fields = |answer: Answer| answer.refused(422, "invalid_request")["fields"].clone();
+    let missing = json!([{"field": "password", "message": "is missing"}]);
+    assert_eq!(fields(client.act(FACTOR)), missing);
+    assert_eq!(fields(begin(json!({"code": "123456"}))), missing);
+    assert_eq!(fields(begin(json!({"password": null, "code": null}))), missing);
+    let wrong = json!({"password": "des prunes et des coings"});
+    for _ in 0..4 {
+        assert_eq!(fields(begin(wrong.clone())), json!([{"field": "password", "message": "is not your password"}]));
+    }
+    assert_eq!(newest(&client, 1)[0][0], "login_failed");
+    assert_eq!(Sql::of(&world).number("SELECT count(*) FROM people WHERE totp_pending_sealed IS NOT NULL"), 0);
+    // the right one ends the count; the next five are guesses again
+    begin(json!({"password": PASSWORD})).expect(201);
+    assert_eq!(newest(&client, 1)[0][0], "second_factor_begun");
+    for _ in 0..5 {
+        begin(wrong.clone()).refused(422, "invalid_request");
+    }
+    begin(json!({"password": PASSWORD})).refused(429, "too_many_attempts");
+    log_in(&world, PASSWORD, None).refused(429, "too_many_attempts");
+    world.pass_seconds(1);
+    Authenticator::in_force(&client, world.now());
+    // from then on it is the code that is asked for, whatever else is given
+    assert_eq!(fields(begin(json!({"password": PASSWORD})))[0]["field"], "code");
     world.verify();
 }
 

@@ -1,7 +1,7 @@
 //! What happens to people later: disabled and enabled, sessions revoked, invited once more, a password of their own.
 
 use super::people::{Invitation, may_invite};
-use super::proof::prove;
+use super::proof::prove_own;
 use super::secret::Secret;
 use super::store;
 use super::{Actor, Person, PersonState, Role, Settings, get_organisation, get_person, password};
@@ -108,10 +108,7 @@ pub fn change_password(
     let person = db.read(|conn| get_person(conn, actor.person))?;
     let email: Email = person.email.parse().map_err(Error::internal)?;
     new.suits(&email).map_err(|why| Error::invalid("new_password", why))?;
-    let proof = prove(db, keys, settings, from, &email, current).map_err(|error| match error {
-        Error::Refused(Code::InvalidCredentials) => Error::invalid("current_password", "is not your password"),
-        other => other,
-    })?;
+    let proof = prove_own(db, keys, settings, from, &email, ("current_password", current))?;
     let hash = password::hash(settings, new)?;
     db.write(|conn, now| {
         if !proof.accept(conn)? {

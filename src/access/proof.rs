@@ -85,6 +85,21 @@ impl Proof {
     }
 }
 
+/// That a signed-in person knows their own password: a wrong one is an error of the field that it came in.
+pub(super) fn prove_own(
+    db: &Db,
+    keys: &Keys,
+    settings: &Settings,
+    from: &Digest32,
+    email: &Email,
+    (field, password): (&str, &str),
+) -> Result<Proof> {
+    prove(db, keys, settings, from, email, password).map_err(|error| match error {
+        Error::Refused(Code::InvalidCredentials) => Error::invalid(field, "is not your password"),
+        other => other,
+    })
+}
+
 /// `invalid_credentials`, whether the address, the password, an unaccepted invitation or a disabled person is the reason;
 /// `too_many_attempts`, without a look at the password.
 ///

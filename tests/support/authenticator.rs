@@ -6,14 +6,19 @@ use serde_json::{Value, json};
 use totp_rs::{Builder, Secret, Totp};
 
 use super::Client;
+use super::world::PASSWORD;
 
 pub struct Authenticator(Totp);
 
 impl Authenticator {
-    /// Begins with a new authenticator, showing a code where one is in force.
+    /// Begins with a new authenticator, showing a code where one is in force and the password where none is.
     #[track_caller]
     pub fn begun(person: &Client, code: Option<&str>) -> Self {
-        let begun = person.post("/api/v1/access/second-factor", json!({ "code": code })).expect(201);
+        let shown = match code {
+            Some(code) => json!({ "code": code }),
+            None => json!({ "password": PASSWORD }),
+        };
+        let begun = person.post("/api/v1/access/second-factor", shown).expect(201);
         let secret = begun["secret"].as_str().unwrap();
         assert!(begun["otpauth_url"].as_str().unwrap().contains(&format!("?secret={secret}&")), "{begun}");
         let bytes = BASE32_NOPAD.decode(secret.as_bytes()).unwrap().try_into().unwrap();

@@ -3,9 +3,10 @@
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 
-use super::Begun;
-use crate::access::{Actor, Settings};
+use super::{Begun, Shown};
+use crate::access::{Actor, Settings, address_digest};
 use crate::db::Conn;
+use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId};
 use crate::http::permission::{AnyRole, MayCreatePeople};
 use crate::http::problem::{Answer, Problem};
@@ -19,9 +20,10 @@ use crate::kit::time::Instant;
 /// A code as it was typed: of the authenticator, or a recovery code.
 pub type Typed = Line<64>;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Begin {
+    password: Option<String>,
     code: Option<Typed>,
 }
 
@@ -42,12 +44,20 @@ struct CodesBody {
     recovery_codes: Vec<String>,
 }
 
-pub async fn begin_second_factor(state: web::Data<State>, caller: AnyRole, body: OptionalJson<Begin>) -> Answer {
-    let code = body.0.and_then(|begin| begin.code);
-    let begun = proven(&state, caller, move |conn, now, keys, settings, actor| {
-        super::begin(conn, now, keys, settings, actor, code.as_ref().map(Line::as_str))
-    });
-    let Begun { secret, otpauth_url } = begun.await?;
+pub async fn begin_second_factor(
+    state: web::Data<State>,
+    caller: AnyRole,
+    address: ClientAddress,
+    body: OptionalJson<Begin>,
+) -> Answer {
+    let Begin { password, code } = body.0.unwrap_or_default();
+    let from = address_digest(&state.keys.now(), &address.bytes());
+    let begin = move |s: &State| {
+        let shown = Shown { password: password.as_deref(), code: code.as_ref().map(Line::as_str) };
+        super::begin(&s.db, &s.keys.now(), &s.access, &from, &caller.actor, &shown)
+    };
+    let begun = state.run(begin).await?.ok_or(Problem(Error::Refused(Code::WrongCode)))?;
+    let Begun { secret, otpauth_url } = begun;
     Ok(created(&BegunBody { secret, otpauth_url }))
 }
 

@@ -10,12 +10,13 @@ mod totp;
 use self::store::Standing;
 use self::totp::Secret;
 use super::people::may_invite;
+use super::proof::prove_own;
 use super::{Actor, Role, Settings, get_organisation, get_person};
 use crate::audit::{self, Action, Who};
-use crate::db::Conn;
+use crate::db::{Conn, Db};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{PersonId, SessionId};
-use crate::kit::keys::Keys;
+use crate::kit::keys::{Digest32, Keys};
 use crate::kit::text::Email;
 use crate::kit::time::Instant;
 
@@ -131,30 +132,58 @@ fn proven(conn: &mut Conn, now: Instant, keys: &Keys, actor: &Actor, standing: &
     Ok(false)
 }
 
-/// Begins with a new authenticator; what is in force stays so until [`confirm`]. Who has one already shows a code of it.
+/// What somebody shows to begin with an authenticator.
+pub struct Shown<'a> {
+    pub password: Option<&'a str>,
+    pub code: Option<&'a str>,
+}
+
+/// Begins with a new authenticator; what is in force stays so until [`confirm`]. Who has one already shows a code of it;
+/// who has none, the password, since an access token may be stolen: a wrong one is a field error, and counts like a
+/// failed login.
 ///
-/// Nothing where the code is wrong: that it was is to be committed.
+/// Nothing where the code is wrong. Takes the database, not a transaction: the password is checked between two.
 pub fn begin(
-    conn: &mut Conn,
-    now: Instant,
+    db: &Db,
     keys: &Keys,
     settings: &Settings,
+    from: &Digest32,
     actor: &Actor,
-    code: Option<&str>,
+    shown: &Shown<'_>,
 ) -> Result<Option<Begun>> {
-    let standing = store::take(conn, actor.person)?;
-    if standing.in_force.is_some() {
-        let code = code.ok_or_else(|| Error::invalid("code", "is missing: a second factor is in force"))?;
-        if !proven(conn, now, keys, actor, &standing, code)? {
-            return Ok(None);
+    let (standing, person) =
+        db.read(|conn| Ok((store::standing(conn, actor.person)?, get_person(conn, actor.person)?)))?;
+    let proof = match (&standing.in_force, shown.password) {
+        (Some(_), _) => None,
+        (None, None) => return Err(password_missing()),
+        (None, Some(password)) => {
+            let email: Email = person.email.parse().map_err(Error::internal)?;
+            Some(prove_own(db, keys, settings, from, &email, ("password", password))?)
         }
-    }
-    let person = get_person(conn, actor.person)?;
-    let secret = Secret::new();
-    store::keep_pending(conn, person.id, &secret.seal(keys, person.id)?)?;
-    audit::record(conn, now, actor.who(), Action::SecondFactorBegun, person.id, None)?;
-    let otpauth_url = secret.otpauth_url(&settings.issuer, &person.email);
-    Ok(Some(Begun { secret: secret.base32(), otpauth_url }))
+    };
+    db.write(|conn, now| {
+        let standing = store::take(conn, actor.person)?;
+        if standing.in_force.is_some() {
+            let code = shown.code.ok_or_else(|| Error::invalid("code", "is missing: a second factor is in force"))?;
+            if !proven(conn, now, keys, actor, &standing, code)? {
+                return Ok(None);
+            }
+        } else {
+            let proof = proof.as_ref().ok_or_else(password_missing)?;
+            if !proof.accept(conn)? {
+                return Err(Error::Refused(Code::Unauthenticated));
+            }
+        }
+        let secret = Secret::new();
+        store::keep_pending(conn, person.id, &secret.seal(keys, person.id)?)?;
+        audit::record(conn, now, actor.who(), Action::SecondFactorBegun, person.id, None)?;
+        let otpauth_url = secret.otpauth_url(&settings.issuer, &person.email);
+        Ok(Some(Begun { secret: secret.base32(), otpauth_url }))
+    })
+}
+
+fn password_missing() -> Error {
+    Error::invalid("password", "is missing")
 }
 
 /// Puts the authenticator that was begun in force, by a code of it: the person's other sessions end, and there are new
