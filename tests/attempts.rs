@@ -13,6 +13,7 @@ on_both_databases!(
     of_many_tries_at_once_none_is_free,
     an_account_tried_from_everywhere_waits_but_not_where_its_owner_logs_in,
     a_shared_address_full_of_failures_slows_newcomers_only,
+    newcomers_who_get_in_do_not_keep_a_shared_address_waiting,
     failures_fade_after_a_quarter_of_an_hour,
     the_address_that_counts_is_the_one_that_the_proxy_saw,
     a_failure_at_one_server_counts_at_every_other,
@@ -153,6 +154,26 @@ fn a_shared_address_full_of_failures_slows_newcomers_only(world: World) {
     log_in(&world, "198.51.100.3", &newcomer, PASSWORD).expect(200);
     world.pass_seconds(1);
     log_in(&world, HOME, &newcomer, PASSWORD).expect(200);
+}
+
+fn newcomers_who_get_in_do_not_keep_a_shared_address_waiting(world: World) {
+    let administrator = administrator(&world);
+    let (_, worker) = newcomer(&world, &administrator, "social_structure", "CCAS");
+    let newcomer = worker.get("/api/v1/access/me").expect(200)["email"].as_str().unwrap().to_owned();
+    for number in 0..105_u32 {
+        wrong(&world, HOME, &format!("essai-{number}@primeur.example"));
+        world.pass_seconds(if number < 99 { 0 } else { 1 << (number - 99) });
+    }
+    // the last of these failures has been waited for: 32 seconds
+    log_in(&world, HOME, ADMINISTRATOR, PASSWORD).expect(200);
+    log_in(&world, HOME, &newcomer, PASSWORD).expect(200);
+    // a failure still counts, and is the hundred and sixth
+    wrong(&world, HOME, "personne@primeur.example");
+    waits(log_in(&world, HOME, "une-autre@primeur.example", PASSWORD), "60");
+    // somebody who is known there by now is not concerned
+    log_in(&world, HOME, &newcomer, PASSWORD).expect(200);
+    world.pass_seconds(60);
+    wrong(&world, HOME, "une-autre@primeur.example");
 }
 
 fn failures_fade_after_a_quarter_of_an_hour(world: World) {

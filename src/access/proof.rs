@@ -1,6 +1,6 @@
 //! That somebody knows their password. A try counts as failed before the password is looked at.
 
-use super::attempts::{self, Kind};
+use super::attempts::{self, Attempt, Kind, Try};
 use super::store;
 use super::{Person, Settings, password};
 use crate::audit::{self, Action, Who};
@@ -16,41 +16,48 @@ pub fn address_digest(keys: &Keys, network: &[u8]) -> Digest32 {
 }
 
 /// What a try to log in counts against.
-struct Tries(Vec<(Kind, Digest32)>);
+struct Tries(Vec<Try>);
 
 impl Tries {
+    /// Counts the try, or says how long it must wait: the longest of its waits.
+    ///
     /// Where an account has logged in before, others cannot slow it down from elsewhere, nor its neighbours there.
-    fn of(keys: &Keys, email: &Email, from: &Digest32, known_there: bool) -> Self {
+    fn begin(
+        conn: &mut Conn,
+        now: Instant,
+        keys: &Keys,
+        email: &Email,
+        from: &Digest32,
+        known_there: bool,
+    ) -> Result<Self> {
         let digest =
             |purpose: &str, more: &[u8]| keys.secret.digest(purpose, &[email.as_str().as_bytes(), &[0], more].concat());
-        let mut tries = vec![(Kind::AccountAddress, digest("attempts of account and address", from))];
+        let mut subjects = vec![(Kind::AccountAddress, digest("attempts of account and address", from))];
         if !known_there {
-            tries.push((Kind::Account, digest("attempts of account", &[])));
-            tries.push((Kind::Address, *from));
+            subjects.push((Kind::Account, digest("attempts of account", &[])));
+            subjects.push((Kind::Address, *from));
         }
-        Tries(tries)
-    }
-
-    /// Counts the try, or says how long it must wait: the longest of its waits.
-    fn begin(&self, conn: &mut Conn, now: Instant) -> Result<()> {
-        let mut longest = None;
-        for (kind, subject) in &self.0 {
-            longest = longest.max(attempts::attempt(conn, now, *kind, subject)?);
+        let (mut begun, mut longest) = (Vec::new(), None);
+        for (kind, subject) in &subjects {
+            match attempts::attempt(conn, now, *kind, subject)? {
+                Attempt::Begun(one) => begun.push(one),
+                Attempt::Wait(seconds) => longest = longest.max(Some(seconds)),
+            }
         }
         match longest {
             Some(seconds) => Err(Error::Wait { code: Code::TooManyAttempts, seconds }),
-            None => Ok(()),
+            None => Ok(Tries(begun)),
         }
     }
 
     fn take_back(&self, conn: &mut Conn) -> Result<()> {
-        self.0.iter().try_for_each(|(kind, subject)| attempts::take_back(conn, *kind, subject))
+        self.0.iter().try_for_each(|one| attempts::take_back(conn, one))
     }
 
     fn succeeded(&self, conn: &mut Conn) -> Result<()> {
-        self.0.iter().try_for_each(|(kind, subject)| match kind {
-            Kind::AccountAddress => attempts::forget(conn, *kind, subject),
-            _ => attempts::take_back(conn, *kind, subject),
+        self.0.iter().try_for_each(|one| match one.kind() {
+            Kind::AccountAddress => attempts::forget(conn, one),
+            _ => attempts::take_back(conn, one),
         })
     }
 }
@@ -118,9 +125,7 @@ pub(super) fn prove(
             Some((person, _)) => store::has_come_from(conn, person.id, from)?,
             None => false,
         };
-        let tries = Tries::of(keys, email, from, known_there);
-        tries.begin(conn, now)?;
-        Ok((tries, found))
+        Ok((Tries::begin(conn, now, keys, email, from, known_there)?, found))
     })?;
     let hash = found.as_ref().and_then(|(_, hash)| hash.as_deref());
     let right = match password::verify(settings, password, hash) {

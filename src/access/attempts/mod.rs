@@ -88,6 +88,29 @@ impl Count {
     }
 }
 
+/// A try that counts as a failure until it is taken back or all is forgotten.
+pub struct Try {
+    kind: Kind,
+    subject: Digest32,
+    /// What stood before it.
+    before: Option<Count>,
+    /// What stands with it, unless others have come since.
+    counted: Count,
+}
+
+impl Try {
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// What [`attempt`] says.
+pub enum Attempt {
+    /// Seconds until the next try may be made.
+    Wait(i64),
+    Begun(Try),
+}
+
 /// Seconds until the next try may be made, if it must wait.
 pub fn wait(conn: &mut Conn, now: Instant, kind: Kind, subject: &Digest32) -> Result<Option<i64>> {
     let rule = kind.rule();
@@ -100,9 +123,9 @@ pub fn failed(conn: &mut Conn, now: Instant, kind: Kind, subject: &Digest32) -> 
     begin(conn, now, kind, subject, |_, _| None).map(drop)
 }
 
-/// Begins a try: seconds, if it must wait. Else it counts as a failure from now on, so that of many tries at once none is
-/// free, until [`forget`] or [`take_back`] says that it was none.
-pub fn attempt(conn: &mut Conn, now: Instant, kind: Kind, subject: &Digest32) -> Result<Option<i64>> {
+/// Begins a try, unless it must wait. It counts as a failure from now on, so that of many tries at once none is free,
+/// until [`forget`] or [`take_back`] says that it was none.
+pub fn attempt(conn: &mut Conn, now: Instant, kind: Kind, subject: &Digest32) -> Result<Attempt> {
     begin(conn, now, kind, subject, |count, rule| count.wait(now, rule))
 }
 
@@ -112,10 +135,11 @@ fn begin(
     kind: Kind,
     subject: &Digest32,
     wait: impl FnOnce(Count, &Rule) -> Option<i64>,
-) -> Result<Option<i64>> {
+) -> Result<Attempt> {
+    let begun = |before, counted| Attempt::Begun(Try { kind, subject: *subject, before, counted });
     let first = Count { failures: 1, began_at: now, last_at: now };
     if store::insert(conn, kind, subject, &first)? {
-        return Ok(None);
+        return Ok(begun(None, first));
     }
     let rule = kind.rule();
     let Some(count) = store::lock(conn, kind, subject)? else {
@@ -123,25 +147,36 @@ fn begin(
     };
     let standing = count.standing(now, &rule);
     if let Some(seconds) = standing.and_then(|count| wait(count, &rule)) {
-        return Ok(Some(seconds));
+        return Ok(Attempt::Wait(seconds));
     }
-    store::set(conn, kind, subject, &standing.map_or(first, |count| count.and_one(now)))?;
-    Ok(None)
+    let counted = standing.map_or(first, |count| count.and_one(now));
+    store::set(conn, kind, subject, &counted)?;
+    Ok(begun(standing, counted))
 }
 
-/// Ends all counting of a subject: it has proved to be who it says.
-pub fn forget(conn: &mut Conn, kind: Kind, subject: &Digest32) -> Result<()> {
-    store::delete(conn, kind, subject)
-}
-
-/// Takes one [`attempt`] back that was no failure; those of others stay.
-pub fn take_back(conn: &mut Conn, kind: Kind, subject: &Digest32) -> Result<()> {
-    match store::lock(conn, kind, subject)? {
-        Some(count) if count.failures > 1 => {
-            store::set(conn, kind, subject, &Count { failures: count.failures - 1, ..count })
+impl Count {
+    /// What is left of it without a try.
+    fn without(self, undone: &Try) -> Option<Self> {
+        if self == undone.counted {
+            // nobody came since: it leaves no trace, and a wait ends when it would have ended
+            return undone.before;
         }
-        Some(_) => store::delete(conn, kind, subject),
-        None => Ok(()),
+        (self.failures > 1).then(|| Count { failures: self.failures - 1, ..self })
+    }
+}
+
+/// Ends all counting of what was tried: whoever tried has proved to be who they say.
+pub fn forget(conn: &mut Conn, proved: &Try) -> Result<()> {
+    store::delete(conn, proved.kind, &proved.subject)
+}
+
+/// Takes a try back that was no failure; those of others stay.
+pub fn take_back(conn: &mut Conn, undone: &Try) -> Result<()> {
+    let Try { kind, subject, .. } = undone;
+    let Some(count) = store::lock(conn, *kind, subject)? else { return Ok(()) };
+    match count.without(undone) {
+        Some(left) => store::set(conn, *kind, subject, &left),
+        None => store::delete(conn, *kind, subject),
     }
 }
 
@@ -185,6 +220,20 @@ mod tests {
         assert_eq!(wait(at(15)), Some(1));
         assert_eq!(wait(at(16)), None);
         assert_eq!(wait(at(-3600)), Some(16));
+    }
+
+    #[test]
+    fn a_try_taken_back_leaves_no_trace_but_of_those_who_came_meanwhile() {
+        let before = Count { failures: 105, began_at: at(0), last_at: at(60) };
+        let counted = before.and_one(at(100));
+        let of = |before| Try { kind: Kind::Address, subject: [7; 32], before, counted };
+        assert_eq!(counted.without(&of(Some(before))), Some(before));
+        assert_eq!(counted.without(&of(None)), None);
+        let another = counted.and_one(at(110));
+        let left = Count { failures: 106, began_at: at(0), last_at: at(110) };
+        assert_eq!(another.without(&of(Some(before))), Some(left));
+        let first = Count { failures: 1, began_at: at(2000), last_at: at(2000) };
+        assert_eq!(first.without(&of(Some(before))), None);
     }
 
     #[test]
