@@ -187,16 +187,19 @@ fn password_missing() -> Error {
 }
 
 /// Puts the authenticator that was begun in force, by a code of it: the person's other sessions end, and there are new
-/// recovery codes, told only here. Nothing where the code is wrong.
+/// recovery codes, told only here. Nothing where the code is wrong; `person_state` where none was begun, or what was begun
+/// is under a key that is gone: it is to be begun again.
 pub fn confirm(conn: &mut Conn, now: Instant, keys: &Keys, actor: &Actor, code: &str) -> Result<Option<Vec<String>>> {
     let standing = store::take(conn, actor.person)?;
     let pending = standing.pending.ok_or(Error::Refused(Code::PersonState))?;
+    let secret = Secret::open(keys, actor.person, &pending).map_err(|_| Error::Refused(Code::PersonState))?;
     let step = match totp::digits(code) {
-        Some(digits) => Secret::open(keys, actor.person, &pending)?.step_of(&digits, now)?,
+        Some(digits) => secret.step_of(&digits, now)?,
         None => None,
     };
     let Some(step) = step else { return Ok(None) };
-    store::put_in_force(conn, actor.person, &pending, step, now)?;
+    // since it was begun its key may have been replaced, and what is only begun is not moved to the new one
+    store::put_in_force(conn, actor.person, &secret.seal(keys, actor.person)?, step, now)?;
     let codes = new_codes(conn, keys, actor.person)?;
     store::end_sessions(conn, actor.person, Some(actor.session), now)?;
     store::mark(conn, actor.session, now)?;
