@@ -1,18 +1,24 @@
 //! The second factor: when a login asks for it, what is good once, and who may take it away.
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use primeur::access::keys::register_keys;
+use primeur::kit::keys::files::make;
+use primeur::kit::keys::{KeyStore, Keys, Purpose};
 use serde_json::{Value, json};
 
 use crate::support::authenticator::{Authenticator, codes, confirm};
 use crate::support::sql::Sql;
 use crate::support::town::{administrator, join, newcomer};
-use crate::support::world::PASSWORD;
+use crate::support::world::{OVERLAP, PASSWORD};
 use crate::support::{Answer, Client, World, on_both_databases};
 
 on_both_databases!(
     a_login_asks_for_a_code_once_the_authenticator_is_confirmed,
     a_code_is_good_once_and_no_earlier_one_afterwards,
     an_authenticator_is_begun_with_the_password_and_guesses_of_it_wait,
+    a_right_password_without_its_code_is_told_when_it_comes_from_a_new_place,
+    a_begun_authenticator_whose_seal_does_not_open_is_begun_again,
+    what_is_put_in_force_is_sealed_under_the_key_of_that_moment,
     of_logins_that_race_with_one_code_one_gets_in,
     a_recovery_code_is_good_once_and_new_ones_end_the_old,
     a_new_authenticator_needs_a_code_of_the_old_one_which_stays_until_then,
@@ -129,6 +135,79 @@ fn an_authenticator_is_begun_with_the_password_and_guesses_of_it_wait(world: Wor
     // from then on it is the code that is asked for, whatever else is given
     assert_eq!(fields(begin(json!({"password": PASSWORD})))[0]["field"], "code");
     world.verify();
+}
+
+fn a_right_password_without_its_code_is_told_when_it_comes_from_a_new_place(world: World) {
+    let client = administrator(&world);
+    let person = id_of(&client);
+    let (authenticator, _) = Authenticator::in_force(&client, world.now());
+    world.pass_minutes(1);
+    let from = |address: &str, code: Option<&str>| {
+        let body = json!({"email": ADMINISTRATOR, "password": PASSWORD, "code": code});
+        world.anybody().send("POST", "/api/v1/access/login", &[("x-forwarded-for", address)], Some(body))
+    };
+    let told = || {
+        let entries = newest(&client, 20);
+        entries.iter().filter(|entry| **entry == [json!("login_failed"), json!(person), json!("code missing")]).count()
+    };
+    // where the administrator has logged in before
+    log_in(&world, PASSWORD, None).refused(401, "second_factor_required");
+    assert_eq!(told(), 0);
+    from("198.51.100.9", None).refused(401, "second_factor_required");
+    assert_eq!(told(), 1);
+    assert_eq!(Sql::of(&world).number("SELECT count(*) FROM attempts"), 0, "it is no failed attempt");
+    from("198.51.100.9", Some(&authenticator.code(world.now()))).expect(200);
+    from("198.51.100.9", None).refused(401, "second_factor_required");
+    assert_eq!(told(), 1);
+    world.verify();
+}
+
+/// The key that a seal names, as the database writes bytes.
+fn key_of_seal(world: &World) -> String {
+    let mut sql = Sql::of(world);
+    let hex = match sql {
+        Sql::Sqlite(_) => "lower(hex(substr(totp_sealed, 2, 4)))",
+        Sql::Postgresql(_) => "encode(substr(totp_sealed, 2, 4), 'hex')",
+    };
+    sql.lines(&format!("SELECT {hex} AS line FROM people WHERE totp_sealed IS NOT NULL")).remove(0)
+}
+
+fn a_begun_authenticator_whose_seal_does_not_open_is_begun_again(world: World) {
+    let client = administrator(&world);
+    let elsewhere = Keys::create(&world.directory.join("elsewhere"), world.now()).unwrap();
+    let of_another_key = elsewhere.identity.seal("totp", &[7; 16], &[7; 20]).unwrap();
+    let broken = world.state.keys.now().identity.seal("totp", &[7; 16], &[7; 20]).unwrap();
+    for sealed in [of_another_key, broken] {
+        let authenticator = Authenticator::begun(&client, None);
+        let mut sql = Sql::of(&world);
+        let hex = HEXLOWER.encode(&sealed);
+        let bytes = match sql {
+            Sql::Sqlite(_) => format!("x'{hex}'"),
+            Sql::Postgresql(_) => format!("'\\x{hex}'::bytea"),
+        };
+        sql.run(&format!("UPDATE people SET totp_pending_sealed = {bytes}")).unwrap();
+        show(&client, "/confirm", &authenticator.code(world.now())).refused(409, "person_state");
+        assert_eq!(me(&client)["second_factor"], "not_set");
+    }
+    Authenticator::in_force(&client, world.now());
+    assert_eq!(me(&client)["second_factor"], "in_force");
+    world.verify();
+}
+
+fn what_is_put_in_force_is_sealed_under_the_key_of_that_moment(world: World) {
+    let client = administrator(&world);
+    let authenticator = Authenticator::begun(&client, None);
+    let keys = world.directory.join("keys");
+    let before = world.state.keys.now().identity.current();
+    make(&keys, Purpose::Identity, world.now()).unwrap();
+    world.pass_minutes(2 * OVERLAP);
+    let store = KeyStore::open(&keys, OVERLAP, world.now()).unwrap();
+    let current = store.now().identity.current();
+    assert_ne!(current, before);
+    world.state.db.write(|conn, now| register_keys(conn, now, &store.now())).unwrap();
+    let there = world.served_beside(store).with_token(client.token.as_deref().unwrap());
+    confirm(&there, &authenticator.code(world.now()));
+    assert_eq!(key_of_seal(&world), HEXLOWER.encode(&current.0));
 }
 
 fn a_code_is_good_once_and_no_earlier_one_afterwards(world: World) {

@@ -67,6 +67,8 @@ pub(super) struct Proof {
     pub person: Person,
     hash: String,
     tries: Tries,
+    /// Whether this person has logged in from there before.
+    known_there: bool,
 }
 
 impl Proof {
@@ -80,15 +82,21 @@ impl Proof {
         Ok(true)
     }
 
-    /// Nothing was tried that could fail: more is asked for first.
-    pub fn take_back(&self, conn: &mut Conn) -> Result<()> {
-        self.tries.take_back(conn)
+    /// Nothing was tried that could fail: a code is asked for first. From a new place it is told all the same, since
+    /// somebody there knows the password.
+    pub fn lacks_code(&self, conn: &mut Conn, now: Instant) -> Result<()> {
+        self.tries.take_back(conn)?;
+        if self.known_there { Ok(()) } else { self.tell(conn, now, "code missing") }
     }
 
     /// The password was right, and the second factor was not.
     pub fn failed(&self, conn: &mut Conn, now: Instant) -> Result<()> {
+        self.tell(conn, now, "code")
+    }
+
+    fn tell(&self, conn: &mut Conn, now: Instant, why: &str) -> Result<()> {
         let who = Who { person: None, organisation: Some(self.person.organisation.id) };
-        audit::record(conn, now, who, Action::LoginFailed, self.person.id, Some("code".to_owned()))
+        audit::record(conn, now, who, Action::LoginFailed, self.person.id, Some(why.to_owned()))
     }
 }
 
@@ -119,13 +127,13 @@ pub(super) fn prove(
     email: &Email,
     password: &str,
 ) -> Result<Proof> {
-    let (tries, found) = db.write(|conn, now| {
+    let (tries, found, known_there) = db.write(|conn, now| {
         let found = store::person_and_hash(conn, email)?;
         let known_there = match &found {
             Some((person, _)) => store::has_come_from(conn, person.id, from)?,
             None => false,
         };
-        Ok((Tries::begin(conn, now, keys, email, from, known_there)?, found))
+        Ok((Tries::begin(conn, now, keys, email, from, known_there)?, found, known_there))
     })?;
     let hash = found.as_ref().and_then(|(_, hash)| hash.as_deref());
     let right = match password::verify(settings, password, hash) {
@@ -134,7 +142,9 @@ pub(super) fn prove(
         Err(error) => return db.write(|conn, _| tries.take_back(conn)).and(Err(error)),
     };
     match found {
-        Some((person, Some(hash))) if right && person.disabled_at.is_none() => Ok(Proof { person, hash, tries }),
+        Some((person, Some(hash))) if right && person.disabled_at.is_none() => {
+            Ok(Proof { person, hash, tries, known_there })
+        }
         other => {
             let person = other.map(|(person, _)| person);
             let who = Who { person: None, organisation: person.as_ref().map(|person| person.organisation.id) };

@@ -48,7 +48,7 @@ pub fn log_in(
         let factor = second_factor::at_login(conn, now, keys, proof.person.id, code)?;
         match factor {
             Factor::NotSet | Factor::Code | Factor::RecoveryCode => {}
-            Factor::Missing => return proof.take_back(conn).map(|()| Err(Code::SecondFactorRequired)),
+            Factor::Missing => return proof.lacks_code(conn, now).map(|()| Err(Code::SecondFactorRequired)),
             // the try stays counted
             Factor::Wrong => return proof.failed(conn, now).map(|()| Err(Code::InvalidCredentials)),
         }
