@@ -1,7 +1,6 @@
 //! What is made of anything: never a panic, never taken for what this deployment made; and what it made reads back.
 //!
-//! Each run takes other cases. For an hour of them, with the optimised dependencies of the test build:
-//! `PROPTEST_CASES=20000000 timeout 1h scripts/test fuzz::`; a failure prints the smallest case that fails.
+//! Each run takes other cases; `scripts/drills/fuzz` goes on for an hour.
 
 use std::sync::LazyLock;
 
