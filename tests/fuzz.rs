@@ -268,7 +268,7 @@ proptest! {
                     prop_assert!(read.digest == parse::<Value>(body).map(|whole| whole.digest).unwrap());
                 }
                 Err(Error::Refused(Refusal::MalformedJson)) => {}
-                Err(Error::Invalid(fields)) => prop_assert!(!fields.is_empty() && !fields[0].message.is_empty()),
+                Err(Error::Invalid(fields)) => prop_assert!(!fields.is_empty() && !fields[0].complaint.to_string().is_empty()),
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
         }

@@ -112,13 +112,16 @@ fn an_authenticator_is_begun_with_the_password_and_guesses_of_it_wait(world: Wor
     let client = administrator(&world);
     let begin = |body: Value| client.post(FACTOR, body);
     let fields = |answer: Answer| answer.refused(422, "invalid_request")["fields"].clone();
-    let missing = json!([{"field": "password", "message": "is missing"}]);
+    let missing = json!([{"field": "password", "message": "doit être indiqué"}]);
     assert_eq!(fields(client.act(FACTOR)), missing);
     assert_eq!(fields(begin(json!({"code": "123456"}))), missing);
     assert_eq!(fields(begin(json!({"password": null, "code": null}))), missing);
     let wrong = json!({"password": "des prunes et des coings"});
     for _ in 0..4 {
-        assert_eq!(fields(begin(wrong.clone())), json!([{"field": "password", "message": "is not your password"}]));
+        assert_eq!(
+            fields(begin(wrong.clone())),
+            json!([{"field": "password", "message": "n’est pas votre mot de passe"}])
+        );
     }
     assert_eq!(newest(&client, 1)[0][0], "login_failed");
     assert_eq!(Sql::of(&world).number("SELECT count(*) FROM people WHERE totp_pending_sealed IS NOT NULL"), 0);

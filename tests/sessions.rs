@@ -324,7 +324,7 @@ fn whoever_changes_their_password_is_signed_out_everywhere_else(world: World) {
     let elsewhere = with(&world.anybody(), &log_in(&world, &email, PASSWORD).expect(200));
     let reset = on_person(&administrator, &id(&worker), "invite").expect(201);
     let wrong = change_password(&worker, "pas du tout celui-ci", NEW).refused(422, "invalid_request");
-    assert_eq!(wrong["fields"], json!([{"field": "current_password", "message": "is not your password"}]));
+    assert_eq!(wrong["fields"], json!([{"field": "current_password", "message": "n’est pas votre mot de passe"}]));
     me(&elsewhere).expect(200);
 
     change_password(&worker, PASSWORD, NEW).expect(204);
@@ -346,14 +346,14 @@ fn an_easy_password_is_refused_with_a_reason(world: World) {
         "lead": false});
     let invited = administrator.post("/api/v1/people", body).expect(201);
     for (password, reason) in [
-        ("onze lettre", "must have 12 to 200 characters"),
-        ("Motdepasse2026!", "is one that everybody tries first"),
-        ("je suis un mot de passe", "is one that everybody tries first"),
-        ("azertyuiop123", "is one that everybody tries first"),
-        ("123456789012", "must not be a repetition"),
-        ("poire poire poire", "must not be a repetition"),
-        ("le primeur du coin", "must not contain the name of this service"),
-        ("Camille-Vasseur et moi", "must not contain the name in your e-mail address"),
+        ("onze lettre", "doit compter de 12 à 200 caractères"),
+        ("Motdepasse2026!", "est un mot de passe que chacun essaie d’abord"),
+        ("je suis un mot de passe", "est un mot de passe que chacun essaie d’abord"),
+        ("azertyuiop123", "est un mot de passe que chacun essaie d’abord"),
+        ("123456789012", "ne doit être ni une répétition ni une suite de touches"),
+        ("poire poire poire", "ne doit être ni une répétition ni une suite de touches"),
+        ("le primeur du coin", "ne doit pas contenir le nom de ce service"),
+        ("Camille-Vasseur et moi", "ne doit pas contenir le nom qui est dans votre adresse électronique"),
     ] {
         let answer = accept(&world, &invited, password).refused(422, "invalid_request");
         assert_eq!(answer["fields"][0]["field"], "password");

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use crate::kit::complaint::Complaint;
+
 /// Our own selection; its head says how it was made.
 const LIST: &str = include_str!("../../config/common-passwords.txt");
 
@@ -21,16 +23,16 @@ const ROWS: [&str; 8] = [
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
 ];
 
-/// Why a password is too easy to guess, and what to do instead.
-pub(super) fn objection(password: &str) -> Option<&'static str> {
+/// Why a password is too easy to guess.
+pub(super) fn objection(password: &str) -> Option<Complaint> {
     let folded = folded(password);
     let word = folded.trim_matches(|c: char| c.is_ascii_digit());
     if COMMON.contains(folded.as_str()) || COMMON.contains(word) {
-        Some("is one that everybody tries first: choose several words that have nothing to do with each other")
+        Some(Complaint::CommonPassword)
     } else if folded.contains("primeur") {
-        Some("must not contain the name of this service")
+        Some(Complaint::PasswordNamesService)
     } else if folded.is_empty() || is_monotonous(&folded) || is_repeated(&folded) || is_a_run(&folded) {
-        Some("must not be a repetition or a row of keys: choose several words that have nothing to do with each other")
+        Some(Complaint::PatternPassword)
     } else {
         None
     }
@@ -120,10 +122,10 @@ mod tests {
             "Bienvenue-2026",
             "Liberté, égalité, fraternité",
         ] {
-            assert!(objection(common).is_some_and(|why| why.starts_with("is one that")), "{common}");
+            assert_eq!(objection(common), Some(Complaint::CommonPassword), "{common}");
         }
         for own in ["primeur-2026-abc", "J'aime PRIMEUR beaucoup"] {
-            assert_eq!(objection(own), Some("must not contain the name of this service"));
+            assert_eq!(objection(own), Some(Complaint::PasswordNamesService));
         }
     }
 

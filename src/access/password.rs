@@ -10,6 +10,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Versio
 use serde::{Deserialize, Deserializer};
 
 use super::{Settings, common};
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Error, Result};
 use crate::kit::text::{Email, from_string};
 
@@ -17,11 +18,11 @@ use crate::kit::text::{Email, from_string};
 pub struct Password(String);
 
 impl FromStr for Password {
-    type Err = &'static str;
+    type Err = Complaint;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
         if !(12..=200).contains(&text.chars().count()) {
-            return Err("must have 12 to 200 characters");
+            return Err(Complaint::Length { least: 12, most: 200 });
         }
         common::objection(text).map_or_else(|| Ok(Password(text.to_owned())), Err)
     }
@@ -29,9 +30,9 @@ impl FromStr for Password {
 
 impl Password {
     /// Whether it will do for somebody with this login.
-    pub fn suits(&self, email: &Email) -> std::result::Result<(), &'static str> {
+    pub fn suits(&self, email: &Email) -> std::result::Result<(), Complaint> {
         match common::contains_login(&self.0, email.as_str()) {
-            true => Err("must not contain the name in your e-mail address"),
+            true => Err(Complaint::PasswordNamesPerson),
             false => Ok(()),
         }
     }
@@ -159,9 +160,10 @@ mod tests {
     fn a_password_has_12_to_200_characters_not_bytes() {
         let long: String = "été, œuf, maïs, pâté ! ".chars().cycle().take(201).collect();
         let of = |characters| long.chars().take(characters).collect::<String>().parse::<Password>().map(drop);
-        assert_eq!(of(11), Err("must have 12 to 200 characters"));
+        let wrong_length = Err(Complaint::Length { least: 12, most: 200 });
+        assert_eq!(of(11), wrong_length);
         assert_eq!((of(12), of(20)), (Ok(()), Ok(())));
-        assert_eq!(of(201), Err("must have 12 to 200 characters"));
+        assert_eq!(of(201), wrong_length);
         let varied: String = (0..200_u8).map(|n| char::from(b'a' + n.wrapping_mul(n) % 23)).collect();
         assert!(varied.parse::<Password>().is_ok());
     }

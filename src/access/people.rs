@@ -7,6 +7,7 @@ use super::{
 };
 use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db, Page};
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{OrganisationId, PersonId};
 use crate::kit::text::{Email, Line};
@@ -144,7 +145,7 @@ pub fn create_first_administrator(
     // of two commands at once, the second finds what the first has made
     store::queue_for_administrators(conn)?;
     if store::an_administrator_exists(conn)? {
-        return Err(Error::invalid("administrator", "there is one already, who can invite others"));
+        return Err(Error::invalid("administrator", Complaint::AdministratorExists));
     }
     let organisation = Organisation {
         id: OrganisationId::new(now),

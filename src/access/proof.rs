@@ -5,6 +5,7 @@ use super::store;
 use super::{Person, Settings, password};
 use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db};
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::keys::{Digest32, Keys};
 use crate::kit::text::Email;
@@ -110,7 +111,7 @@ pub(super) fn prove_own(
     (field, password): (&str, &str),
 ) -> Result<Proof> {
     prove(db, keys, settings, from, email, password).map_err(|error| match error {
-        Error::Refused(Code::InvalidCredentials) => Error::invalid(field, "is not your password"),
+        Error::Refused(Code::InvalidCredentials) => Error::invalid(field, Complaint::NotYourPassword),
         other => other,
     })
 }

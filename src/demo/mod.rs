@@ -20,6 +20,7 @@ use std::time::{Duration, Instant as Stopwatch};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{Config, LogFormat, SecondFactor};
+use crate::kit::complaint::Complaint;
 use crate::kit::time::{Clock, SystemClock, Zone};
 use crate::{schedule, service};
 
@@ -116,7 +117,8 @@ fn fill(config: &Config, files: &Files) -> Result<world::Refusals, String> {
     let style = ProgressStyle::with_template("Living day {pos} of {len} [{bar:40}] {elapsed}");
     bar.set_style(style.map_err(|e| e.to_string())?.progress_chars("=> "));
     bar.enable_steady_tick(Duration::from_millis(200));
-    let (paris, begun): (Zone, _) = ("Europe/Paris".parse()?, Stopwatch::now());
+    let paris: Zone = "Europe/Paris".parse().map_err(|e: Complaint| e.to_string())?;
+    let begun = Stopwatch::now();
     let refusals = life::live(config, paris, MONTHS, SystemClock.now(), &bar)?;
     bar.finish_and_clear();
     fs::remove_file(&marker).map_err(|e| format!("cannot remove {}: {e}", marker.display()))?;

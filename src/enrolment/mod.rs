@@ -9,6 +9,7 @@ use crate::allowance::{self, Promise};
 use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db, Page};
 use crate::household;
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{EnrolmentId, HouseholdId, ProgrammeId};
 use crate::kit::money::Cents;
@@ -62,7 +63,7 @@ pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -
         return Err(Error::Refused(Code::StartInPast));
     }
     if starts_on < programme.starts_on {
-        return Err(Error::invalid("starts_on", "must not be before the programme's first day"));
+        return Err(Error::invalid("starts_on", Complaint::BeforeProgramme));
     }
     let rules = programme.rules()?;
     let periods = periods_within(&programme, starts_on)?.ok_or(Error::Refused(Code::ProgrammeEndsFirst))?;

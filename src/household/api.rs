@@ -11,6 +11,7 @@ use crate::http::permission::MayEnrol;
 use crate::http::problem::{Answer, Problem};
 use crate::http::{State, created, no_content, ok};
 use crate::kit::commune::CommuneCode;
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{DuplicateId, HouseholdId, kind};
 use crate::kit::phone::Phone;
@@ -150,10 +151,7 @@ impl SearchRequest {
                 phone: None,
                 email: Some(email),
             } => Ok(Words::Email(email)),
-            _ => {
-                let ways = "must be family_name and first_name (and birth_date), or phone, or email";
-                Err(Error::invalid("family_name", ways))
-            }
+            _ => Err(Error::invalid("family_name", Complaint::NoWayToSearch)),
         }
     }
 }

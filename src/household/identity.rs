@@ -10,6 +10,7 @@ use super::{Household, duplicates, own, record, touch};
 use crate::access::Actor;
 use crate::audit::Action;
 use crate::db::Conn;
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Error, Result};
 use crate::kit::id::HouseholdId;
 use crate::kit::keys::Keys;
@@ -43,7 +44,7 @@ impl Identity {
     pub(super) fn check(&self, now: Instant, within: &str) -> Result<()> {
         // it may be tomorrow already where they were born
         match self.birth_date.filter(|day| *day > now.day().plus_days(1)) {
-            Some(_) => Err(Error::invalid(&format!("{within}birth_date"), "must not be in the future")),
+            Some(_) => Err(Error::invalid(&format!("{within}birth_date"), Complaint::InFuture)),
             None => Ok(()),
         }
     }
@@ -179,6 +180,6 @@ mod tests {
         let now: Instant = "2026-07-01T08:00:00Z".parse().unwrap();
         let born = |day: &str| Identity { birth_date: day.parse().ok(), ..Identity::default() }.check(now, "");
         assert_eq!(born("2026-07-02"), Ok(()));
-        assert_eq!(born("2026-07-03"), Err(Error::invalid("birth_date", "must not be in the future")));
+        assert_eq!(born("2026-07-03"), Err(Error::invalid("birth_date", Complaint::InFuture)));
     }
 }

@@ -15,7 +15,7 @@ use crate::access::Actor;
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::kit::commune::CommuneCode;
-use crate::kit::error::{Code, Error, FieldError, Result};
+use crate::kit::error::{Code, Error, Fields, Result};
 use crate::kit::id::{HouseholdId, OrganisationId};
 use crate::kit::keys::{Keys, random};
 use crate::kit::time::Instant;
@@ -38,12 +38,10 @@ pub struct Composition {
 
 impl Composition {
     fn check(&self) -> Result<()> {
-        let ranges = [("adults", self.adults, 1), ("children", self.children, 0)];
-        let wrong = ranges.into_iter().filter(|(_, count, least)| !(*least..=20).contains(count));
-        let fields: Vec<_> = wrong
-            .map(|(field, _, least)| FieldError { field: field.to_owned(), message: format!("must be {least} to 20") })
-            .collect();
-        if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
+        let mut fields = Fields::default();
+        fields.between("adults", self.adults, 1..=20);
+        fields.between("children", self.children, 0..=20);
+        fields.settle()
     }
 }
 

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::guard::Guard;
 use super::order::AfterPermit;
 use super::problem::{Answer, Problem};
+use crate::kit::complaint::{Complaint, Words};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{Id, Kind};
 use crate::kit::keys::{Digest32, sha256};
@@ -97,16 +98,21 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Json<T>> {
     whole.sort_all_objects();
     if !whole.is_object() {
         // serde would take an array for a struct, its values in the order of the fields
-        return Err(field_error("", "invalid type: a JSON object is expected"));
+        return Err(Error::invalid("body", Complaint::NotAnObject));
     }
     let digest = sha256(whole.to_string().as_bytes());
     // from the bytes again: a `Value` has already forgotten that a key came twice
     let mut from = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize(&mut from) {
-        Ok(value) => Ok(Json { value, digest }),
-        Err(e) if e.inner().to_string().starts_with("duplicate field") => Err(Error::Refused(Code::MalformedJson)),
-        Err(e) => Err(field_error(&e.path().to_string(), &e.inner().to_string())),
+    let error = match serde_path_to_error::deserialize(&mut from) {
+        Ok(value) => return Ok(Json { value, digest }),
+        Err(error) => error,
+    };
+    let said = error.inner().to_string();
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+    if said.starts_with("duplicate field") {
+        return Err(Error::Refused(Code::MalformedJson));
     }
+    Err(field_error(&error.path().to_string(), said))
 }
 
 /// The query string as a struct, each key at most once. As `flatten` would let unknown keys through, lists have
@@ -129,17 +135,46 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T> {
 
 /// A field error out of what serde says.
 fn field_error(path: &str, message: &str) -> Error {
-    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
     let path = if path == "." { "" } else { path };
     // serde finds a missing or repeated field at its parent
     let of_parent = |start, said| Some((message.strip_prefix(start)?.strip_suffix('`')?, said));
-    match of_parent("missing field `", "is missing").or_else(|| of_parent("duplicate field `", "is given twice")) {
+    let missing = of_parent("missing field `", Complaint::Missing);
+    match missing.or_else(|| of_parent("duplicate field `", Complaint::Twice)) {
         Some((field, said)) if path.is_empty() => Error::invalid(field, said),
         Some((field, said)) => Error::invalid(&format!("{path}.{field}"), said),
-        // a message may quote what was sent, which may be long
         None => {
-            Error::invalid(if path.is_empty() { "body" } else { path }, message.chars().take(300).collect::<String>())
+            let said = Complaint::out_of(message).unwrap_or_else(|| complaint(message));
+            Error::invalid(if path.is_empty() { "body" } else { path }, said)
         }
+    }
+}
+
+/// What serde says of its own, in our words: it may quote what was sent, which may be somebody's name.
+fn complaint(message: &str) -> Complaint {
+    // what was sent stands before, so this is never of it
+    let wanted = message.rsplit_once(", expected ").map_or("", |(_, wanted)| wanted);
+    if message.starts_with("unknown field `") && wanted.ends_with('`') {
+        let known = wanted.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        return Complaint::Unknown { known: Words(known) };
+    }
+    if message.starts_with("invalid value: integer ") {
+        return Complaint::TooFarFromZero;
+    }
+    match wanted {
+        "a string" => return Complaint::NotText,
+        "a boolean" => return Complaint::NotYesOrNo,
+        "a sequence" => return Complaint::NotAList,
+        "an object" => return Complaint::NotAnObject,
+        "i32" | "i64" => return Complaint::NotAWholeNumber,
+        _ => {}
+    }
+    // of a query, where all is text first, it is the standard library that speaks
+    match message {
+        "invalid digit found in string" | "cannot parse integer from empty string" => Complaint::NotAWholeNumber,
+        "number too large to fit in target type" | "number too small to fit in target type" => {
+            Complaint::TooFarFromZero
+        }
+        _ => Complaint::OtherForm,
     }
 }
 
@@ -187,6 +222,10 @@ mod tests {
         name: String,
         lines: Vec<Line>,
         note: Option<String>,
+        count: Option<i32>,
+        paid: Option<bool>,
+        #[serde(default, deserialize_with = "crate::kit::object::maybe_object")]
+        first: Option<Line>,
     }
 
     #[derive(Debug, Deserialize, PartialEq)]
@@ -199,31 +238,59 @@ mod tests {
         parse(text.as_bytes())
     }
 
-    fn field(error: Error) -> (String, String) {
+    fn field(error: Error) -> (String, Complaint) {
         match error {
             Error::Invalid(mut fields) => {
                 let only = fields.remove(0);
-                (only.field, only.message)
+                (only.field, only.complaint)
             }
             other => panic!("{other:?}"),
         }
     }
 
+    fn unknown(known: &[&str]) -> Complaint {
+        Complaint::Unknown { known: Words::of(known) }
+    }
+
     #[test]
     fn a_wrong_field_is_named_by_its_path() {
-        for (text, path, message) in [
-            (r#"{"name":"a","lines":[{"amount":"1.5"},{"amount":"x"}]}"#, "lines[1].amount", "an amount in euros"),
-            (r#"{"name":"a","lines":[{"amount":15}]}"#, "lines[0].amount", "invalid type: integer"),
-            (r#"{"name":"a","lines":[{}]}"#, "lines[0].amount", "is missing"),
-            (r#"{"name":"a"}"#, "lines", "is missing"),
-            (r#"{"name":"a","lines":[],"colour":"red"}"#, "colour", "unknown field"),
-            (r#"{"name":"a","lines":[{"amount":"1","vat":2}]}"#, "lines[0].vat", "unknown field"),
-            (r#"["a",[],null]"#, "body", "invalid type"),
-            ("7", "body", "invalid type"),
+        for (text, path, complaint) in [
+            (r#"{"name":"a","lines":[{"amount":"1.5"},{"amount":"x"}]}"#, "lines[1].amount", Complaint::NotAnAmount),
+            (r#"{"name":"a","lines":[{"amount":15}]}"#, "lines[0].amount", Complaint::NotText),
+            (r#"{"name":"a","lines":[{}]}"#, "lines[0].amount", Complaint::Missing),
+            (r#"{"name":"a"}"#, "lines", Complaint::Missing),
+            (r#"{"name":"a","lines":{}}"#, "lines", Complaint::NotAList),
+            (r#"{"name":"a","lines":[],"count":"3"}"#, "count", Complaint::NotAWholeNumber),
+            (r#"{"name":"a","lines":[],"count":3.5}"#, "count", Complaint::NotAWholeNumber),
+            (r#"{"name":"a","lines":[],"count":3000000000}"#, "count", Complaint::TooFarFromZero),
+            (r#"{"name":"a","lines":[],"count":18446744073709551615}"#, "count", Complaint::TooFarFromZero),
+            (r#"{"name":"a","lines":[],"paid":"yes"}"#, "paid", Complaint::NotYesOrNo),
+            (r#"{"name":"a","lines":[],"first":[]}"#, "first", Complaint::NotAnObject),
+            (r#"{"name":"a","lines":[],"first":"x"}"#, "first", Complaint::NotAnObject),
+            (r#"{"name":"a","lines":[{"amount":"1","vat":2}]}"#, "lines[0].vat", unknown(&["amount"])),
+            (r#"["a",[],null]"#, "body", Complaint::NotAnObject),
+            ("7", "body", Complaint::NotAnObject),
         ] {
-            let (found, said) = field(order(text).err().unwrap());
-            assert_eq!(found, path, "{text}");
-            assert!(said.starts_with(message) && !said.contains(" at line "), "{text}: {said}");
+            assert_eq!(field(order(text).err().unwrap()), (path.to_owned(), complaint), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_not_said_again() {
+        let known = unknown(&["name", "lines", "note", "count", "paid", "first"]);
+        for (name, value) in [
+            ("count", "Lucienne, expected `Lucienne`"),
+            ("paid", "\u{1}Lucienne` at line 1"),
+            ("lines", "Missing"),
+            ("Lucienne, expected `Lucienne`, there are no fields", "Lucienne"),
+            ("Lucienne`, expected one of `Lucienne` at line 7", "Lucienne"),
+        ] {
+            let mut body = serde_json::json!({"name": "a", "lines": []});
+            body[name] = value.into();
+            let (path, complaint) = field(order(&body.to_string()).err().unwrap());
+            assert_eq!(path, name);
+            assert!(!format!("{complaint:?}").contains("Lucienne"), "{complaint:?}");
+            assert_eq!(complaint == known, value == "Lucienne", "{complaint:?}");
         }
     }
 
@@ -283,14 +350,17 @@ mod tests {
     fn a_query_is_read_as_strictly_as_a_body() {
         let good: Filter = parse_query("limit=10&cursor=a%20b").unwrap();
         assert_eq!((good.limit, good.cursor.as_deref(), good.household_id), (Some(10), Some("a b"), None));
-        for (query, path) in [
-            ("limit=ten", "limit"),
-            ("limit=", "limit"),
-            ("household_id=vch_1", "household_id"),
-            ("colour=red", "colour"),
-            ("limit=1&limit=2", "limit"),
+        for (query, path, complaint) in [
+            ("limit=ten", "limit", Complaint::NotAWholeNumber),
+            ("limit=", "limit", Complaint::NotAWholeNumber),
+            ("limit=99999999999999999999", "limit", Complaint::TooFarFromZero),
+            ("limit=-99999999999999999999", "limit", Complaint::TooFarFromZero),
+            ("household_id=vch_1", "household_id", Complaint::NotAnId { prefix: "hhd".to_owned() }),
+            ("colour=red", "colour", unknown(&["household_id", "cursor", "limit"])),
+            ("a`, expected `b` at line =1", "a`, expected `b` at line ", unknown(&["household_id", "cursor", "limit"])),
+            ("limit=1&limit=2", "limit", Complaint::Twice),
         ] {
-            assert_eq!(field(parse_query::<Filter>(query).err().unwrap()).0, path, "{query}");
+            assert_eq!(field(parse_query::<Filter>(query).err().unwrap()), (path.to_owned(), complaint), "{query}");
         }
     }
 }

@@ -4,6 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 
 use crate::db::Page;
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{Id, Kind, OrganisationId};
 use crate::kit::keys::Secret;
@@ -25,7 +26,7 @@ impl Cursors {
     pub fn page<K: Kind>(&self, cursor: &Option<String>, limit: &Option<i64>) -> Result<Page<Id<K>>> {
         let limit = limit.unwrap_or(50);
         if !(1..=200).contains(&limit) {
-            return Err(Error::invalid("limit", "must be 1 to 200"));
+            return Err(Error::invalid("limit", Complaint::NotBetween { least: 1, most: 200 }));
         }
         let after = cursor.as_deref().map(|cursor| self.read(cursor)).transpose()?;
         Ok(Page { after, limit })

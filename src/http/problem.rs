@@ -72,6 +72,14 @@ impl Language {
         Self::preferred(request.headers().get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()))
     }
 
+    /// The one that is in it, of two that say the same in French and in English.
+    fn of_two<T>(self, [french, english]: [T; 2]) -> T {
+        match self {
+            Language::French => french,
+            Language::English => english,
+        }
+    }
+
     fn tag(self) -> &'static str {
         match self {
             Language::French => "fr",
@@ -82,11 +90,7 @@ impl Language {
 
 /// Title and detail of a code, for people.
 pub fn text(code: Code, language: Language) -> (&'static str, &'static str) {
-    let [french, english] = sentence(code);
-    match language {
-        Language::French => french,
-        Language::English => english,
-    }
+    language.of_two(sentence(code))
 }
 
 #[derive(Serialize)]
@@ -107,7 +111,7 @@ struct Body<'a> {
 #[derive(Serialize)]
 struct Field<'a> {
     field: &'a str,
-    message: &'a str,
+    message: String,
 }
 
 /// The whole answer for an error. Causes of our own are not in it: they are for the log.
@@ -117,7 +121,8 @@ pub fn render(error: &Error, language: Language) -> HttpResponse {
     let (title, detail) = text(code, language);
     let fields = match error {
         Error::Invalid(fields) => {
-            Some(fields.iter().map(|FieldError { field, message }| Field { field, message }).collect())
+            let said = |wrong: &FieldError| language.of_two(wrong.complaint.sentences());
+            Some(fields.iter().map(|wrong| Field { field: &wrong.field, message: said(wrong) }).collect())
         }
         _ => None,
     };
@@ -180,6 +185,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::kit::complaint::Complaint;
 
     fn rendered(error: &Error, language: Language) -> (HttpResponse<()>, Value) {
         let (answer, body) = render(error, language).into_parts();
@@ -241,7 +247,10 @@ mod tests {
 
     #[test]
     fn a_problem_has_its_code_and_fields_and_never_an_inner_cause() {
-        let (answer, body) = rendered(&Error::invalid("rules.period.count", "must be 1 to 36"), Language::English);
+        let wrong = Error::invalid("rules.period.count", Complaint::NotBetween { least: 1, most: 36 });
+        let (_, body) = rendered(&wrong, Language::French);
+        assert_eq!(body["fields"][0]["message"], "doit être un nombre de 1 à 36");
+        let (answer, body) = rendered(&wrong, Language::English);
         assert_eq!(answer.headers().get("content-type").unwrap(), "application/problem+json");
         assert_eq!(body["status"], 422);
         assert_eq!(body["type"], "https://primeur.example/problems/invalid_request");

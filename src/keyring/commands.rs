@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::reseal::still_under;
 use crate::access::keys::{KnownKey, known_keys, register_keys, retire_key};
 use crate::db::{Conn, Db};
+use crate::kit::complaint::Complaint;
 use crate::kit::error::Error;
 use crate::kit::keys::files::{self, KeyFile};
 use crate::kit::keys::{Keys, Purpose, signer};
@@ -179,16 +180,15 @@ pub fn retire(db: &Db, settings: &Settings, id: &str, lost: bool) -> Said {
                 is_needless(settings, purpose, &held, place)?;
                 let file = held.files[place].id;
                 // first retired, so that nobody seals under it any more, and only then looked for
+                let mut sealed = None;
                 let retire = |conn: &mut Conn, now| {
                     retire_key(conn, now, key, "")?;
-                    match still_under(conn, file)? {
-                        Some(what) => Err(Error::invalid("key", what)),
-                        None => Ok(()),
-                    }
+                    sealed = still_under(conn, file)?;
+                    if sealed.is_some() { Err(Error::invalid("key", Complaint::KeyInUse)) } else { Ok(()) }
                 };
-                db.write(retire).map_err(|e| match e {
-                    Error::Invalid(fields) => still_sealed(id, fields.first().map_or("", |field| &field.message)),
-                    other => other.to_string(),
+                db.write(retire).map_err(|e| match (e, sealed) {
+                    (Error::Invalid(_), Some(what)) => still_sealed(id, what),
+                    (other, _) => other.to_string(),
                 })?;
             }
             let path = held.files[place].path.display();

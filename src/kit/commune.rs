@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::complaint::Complaint;
 use super::text::{Line, from_string};
 
 /// An INSEE commune code, such as `62427`: five characters, `2A` and `2B` for Corsica.
@@ -22,18 +23,14 @@ impl CommuneCode {
 }
 
 impl FromStr for CommuneCode {
-    type Err = &'static str;
+    type Err = Complaint;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let shape = text
             .bytes()
             .enumerate()
             .all(|(i, b)| b.is_ascii_digit() || (i == 1 && matches!(b, b'A' | b'B') && text.starts_with('2')));
-        if text.len() == 5 && shape {
-            Ok(CommuneCode(text.to_owned()))
-        } else {
-            Err("must be an INSEE commune code of five characters, such as 62427")
-        }
+        if text.len() == 5 && shape { Ok(CommuneCode(text.to_owned())) } else { Err(Complaint::NotACommune) }
     }
 }
 

@@ -1,5 +1,9 @@
-//! What can go wrong, in the words of the domain. How a person reads it is `http::problem`'s business.
+//! What can go wrong, in the words of the domain. How a person reads a code is `http::problem`'s business, and of a field
+//! `kit::complaint`'s.
 
+use std::ops::RangeInclusive;
+
+use super::complaint::Complaint;
 use super::id::HouseholdId;
 use super::money::Cents;
 
@@ -74,12 +78,12 @@ crate::text_enum! {
     }
 }
 
-/// One field of a request and what is wrong with it, in English for developers.
+/// One field of a request and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// The path of the field, such as `rules.period.count`.
     pub field: String,
-    pub message: String,
+    pub complaint: Complaint,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -107,8 +111,8 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
-        Error::Invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
+    pub fn invalid(field: &str, complaint: Complaint) -> Self {
+        Error::Invalid(vec![FieldError { field: field.to_owned(), complaint }])
     }
 
     pub fn internal(cause: impl std::fmt::Display) -> Self {
@@ -142,7 +146,7 @@ impl std::fmt::Display for Error {
             Error::Insufficient { .. } | Error::KnownHousehold { .. } => write!(f, "refused: {}", self.code()),
             Error::Invalid(fields) => {
                 f.write_str("invalid:")?;
-                fields.iter().try_for_each(|e| write!(f, " {}: {};", e.field, e.message))
+                fields.iter().try_for_each(|e| write!(f, " {}: {};", e.field, e.complaint))
             }
             Error::Duplicate(cause) | Error::Retry(cause) | Error::Unavailable(cause) | Error::Internal(cause) => {
                 f.write_str(cause)
@@ -152,3 +156,25 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Collects all that is wrong with a request, so that it is said at once.
+#[derive(Default)]
+pub struct Fields(Vec<FieldError>);
+
+impl Fields {
+    pub fn must(&mut self, holds: bool, field: &str, complaint: Complaint) {
+        if !holds {
+            self.0.push(FieldError { field: field.to_owned(), complaint });
+        }
+    }
+
+    pub fn between(&mut self, field: &str, value: impl Into<i64>, range: RangeInclusive<i64>) {
+        let (least, most) = range.clone().into_inner();
+        self.must(range.contains(&value.into()), field, Complaint::NotBetween { least, most });
+    }
+
+    /// Fine, or all the complaints in the order in which they came.
+    pub fn settle(self) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+    }
+}

@@ -10,6 +10,7 @@ use data_encoding::BASE32HEX_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::{ContextV7, Uuid};
 
+use super::complaint::Complaint;
 use super::sql;
 use super::time::Instant;
 
@@ -95,26 +96,19 @@ impl<K> fmt::Debug for Id<K> {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub struct NotAnId(&'static str);
-
-impl fmt::Display for NotAnId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "must be an id that begins with {}_", self.0)
-    }
-}
-
 impl<K: Kind> FromStr for Id<K> {
-    type Err = NotAnId;
+    type Err = Complaint;
 
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let wrong = NotAnId(K::PREFIX);
-        let Some(code) = text.strip_prefix(K::PREFIX).and_then(|t| t.strip_prefix('_')) else { return Err(wrong) };
-        if code.len() != 26 || code.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(wrong);
-        }
-        let Ok(bytes) = BASE32HEX_NOPAD.decode(code.to_ascii_uppercase().as_bytes()) else { return Err(wrong) };
-        Uuid::from_slice(&bytes).map(Self::from_uuid).map_err(|_| wrong)
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let read = || {
+            let code = text.strip_prefix(K::PREFIX)?.strip_prefix('_')?;
+            if code.len() != 26 || code.bytes().any(|b| b.is_ascii_uppercase()) {
+                return None;
+            }
+            let bytes = BASE32HEX_NOPAD.decode(code.to_ascii_uppercase().as_bytes()).ok()?;
+            Uuid::from_slice(&bytes).ok().map(Self::from_uuid)
+        };
+        read().ok_or_else(|| Complaint::NotAnId { prefix: K::PREFIX.to_owned() })
     }
 }
 

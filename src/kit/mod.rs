@@ -1,6 +1,7 @@
 //! What every part of the house uses: money, ids, time, errors, keys. Knows no business and no database.
 
 pub mod commune;
+pub mod complaint;
 pub mod error;
 pub mod id;
 pub mod keys;

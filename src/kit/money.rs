@@ -8,6 +8,8 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::complaint::Complaint;
+
 /// An amount in euro cents. May be negative where an account may.
 ///
 /// Sums cannot overflow in practice: amounts from outside are at most [`Cents::MAX_INPUT`], far below `i64`.
@@ -53,30 +55,20 @@ impl fmt::Display for Cents {
     }
 }
 
-/// What is wrong with an amount that came from outside.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NotAnAmount;
-
-impl fmt::Display for NotAnAmount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an amount in euros is a string of digits with at most two decimals, such as \"12.50\"")
-    }
-}
-
 impl FromStr for Cents {
-    type Err = NotAnAmount;
+    type Err = Complaint;
 
     /// Reads `12`, `12.5` or `12.50`; no sign, exponent, spaces or leading zeros.
-    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+    fn from_str(text: &str) -> Result<Self, Complaint> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let digits =
             |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
         if !digits(whole, 10) || !digits(fraction, 2) || (whole.len() > 1 && whole.starts_with('0')) {
-            return Err(NotAnAmount);
+            return Err(Complaint::NotAnAmount);
         }
-        let mut amount = Decimal::from_str_exact(text).map_err(|_| NotAnAmount)?;
+        let mut amount = Decimal::from_str_exact(text).map_err(|_| Complaint::NotAnAmount)?;
         amount.rescale(2);
-        Ok(Cents(amount.mantissa().try_into().map_err(|_| NotAnAmount)?))
+        Ok(Cents(amount.mantissa().try_into().map_err(|_| Complaint::NotAnAmount)?))
     }
 }
 
@@ -143,7 +135,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(Cents(cents)), "{text}");
         }
         for text in ["", ".", "1.", ".5", "1.234", "-1", "+1", "1e3", "1,50", " 1", "01", "NaN", "10000000000", "١"] {
-            assert_eq!(text.parse::<Cents>(), Err(NotAnAmount), "{text}");
+            assert_eq!(text.parse::<Cents>(), Err(Complaint::NotAnAmount), "{text}");
         }
         assert_eq!(Cents(-5).to_string(), "-0.05");
         assert_eq!(Cents(6000).to_french(), "60,00");

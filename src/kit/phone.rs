@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::complaint::Complaint;
 use super::text::{Line, from_string};
 
 /// A phone number, kept as it was written. Without a country it is of France.
@@ -33,12 +34,11 @@ impl fmt::Debug for Phone {
 }
 
 impl FromStr for Phone {
-    type Err = &'static str;
+    type Err = Complaint;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "must be a phone number, such as 06 39 98 12 34, or +32 470 12 34 56 from abroad";
-        let written = text.parse::<Line<40>>().map_err(|_| WRONG)?.into_string();
-        e164(&written).map(|e164| Phone { written, e164 }).ok_or(WRONG)
+        let written = text.parse::<Line<40>>().map_err(|_| Complaint::NotAPhone)?.into_string();
+        e164(&written).map(|e164| Phone { written, e164 }).ok_or(Complaint::NotAPhone)
     }
 }
 

@@ -1,20 +1,20 @@
 //! Text from outside, cleaned once at the edge.
 
-use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Deserializes through `FromStr`, keeping its explanation.
+use super::complaint::Complaint;
+
+/// Deserializes through `FromStr`; the error carries its complaint.
 pub fn from_string<'de, T, D>(from: D) -> Result<T, D::Error>
 where
-    T: FromStr,
-    T::Err: Display,
+    T: FromStr<Err = Complaint>,
     D: Deserializer<'de>,
 {
     let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-    text.parse().map_err(D::Error::custom)
+    text.parse().map_err(|complaint: Complaint| D::Error::custom(complaint.carried()))
 }
 
 /// What is not seen, or turns the direction of what follows: it can make a name read as another one.
@@ -43,14 +43,14 @@ impl<const MAX: usize> Line<MAX> {
 }
 
 impl<const MAX: usize> FromStr for Line<MAX> {
-    type Err = String;
+    type Err = Complaint;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Complaint> {
         let text = text.trim();
-        if text.is_empty() || text.chars().count() > MAX || text.chars().any(hidden) {
-            return Err(format!("must be one line of 1 to {MAX} characters, without control characters"));
+        if text.is_empty() || text.chars().count() > MAX {
+            return Err(Complaint::Length { least: 1, most: MAX });
         }
-        Ok(Line(text.to_owned()))
+        if text.chars().any(hidden) { Err(Complaint::NotOnePlainLine) } else { Ok(Line(text.to_owned())) }
     }
 }
 
@@ -81,16 +81,16 @@ impl Email {
 }
 
 impl FromStr for Email {
-    type Err = String;
+    type Err = Complaint;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Complaint> {
         let text = text.trim().to_lowercase();
         let plain = text.len() <= 254 && text.chars().all(|c| !c.is_whitespace() && !hidden(c));
         match text.split_once('@') {
             Some((local, domain)) if plain && !local.is_empty() && domain.contains('.') && !domain.contains('@') => {
                 Ok(Email(text))
             }
-            _ => Err("must be an e-mail address".to_owned()),
+            _ => Err(Complaint::NotAnEmail),
         }
     }
 }
@@ -132,11 +132,13 @@ macro_rules! text_enum {
         }
 
         impl std::str::FromStr for $name {
-            type Err = String;
-            fn from_str(text: &str) -> ::std::result::Result<Self, String> {
+            type Err = $crate::kit::complaint::Complaint;
+            fn from_str(text: &str) -> ::std::result::Result<Self, Self::Err> {
                 match text {
                     $($text => Ok($name::$variant),)*
-                    _ => Err(format!("must be one of: {}", [$($text),*].join(", "))),
+                    _ => Err($crate::kit::complaint::Complaint::NotOneOf {
+                        words: $crate::kit::complaint::Words::of(&[$($text),*]),
+                    }),
                 }
             }
         }

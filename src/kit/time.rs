@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::complaint::Complaint;
 use super::sql;
 
 /// A moment, in UTC, to the microsecond (what both databases keep).
@@ -69,10 +70,10 @@ impl fmt::Display for Instant {
 }
 
 impl FromStr for Instant {
-    type Err = String;
+    type Err = Complaint;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let at: Timestamp = text.parse().map_err(|_| "must be an instant such as 2026-07-01T08:30:00Z".to_owned())?;
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let at: Timestamp = text.parse().map_err(|_| Complaint::NotAnInstant)?;
         Ok(Self::from_microsecond(at.as_microsecond()))
     }
 }
@@ -146,19 +147,18 @@ impl fmt::Display for Day {
 }
 
 impl FromStr for Day {
-    type Err = &'static str;
+    type Err = Complaint;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "must be a day of the calendar, written YYYY-MM-DD";
         // the parser of dates takes more forms than our contract does
         if text.len() != 10
             || !text.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() })
         {
-            return Err(WRONG);
+            return Err(Complaint::NotADay);
         }
         match text.parse::<Date>() {
             Ok(date) if (1900..=2200).contains(&date.year()) => Ok(Day(date)),
-            _ => Err(WRONG),
+            _ => Err(Complaint::NotADay),
         }
     }
 }
@@ -199,11 +199,11 @@ impl fmt::Display for Month {
 }
 
 impl FromStr for Month {
-    type Err = &'static str;
+    type Err = Complaint;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let day: Result<Day, _> = format!("{text}-01").parse();
-        day.map(Day::month).map_err(|_| "must be a month, written YYYY-MM")
+        day.map(Day::month).map_err(|_| Complaint::NotAMonth)
     }
 }
 
@@ -241,10 +241,10 @@ impl fmt::Display for Zone {
 }
 
 impl FromStr for Zone {
-    type Err = &'static str;
+    type Err = Complaint;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        TimeZone::get(text).map(Zone).map_err(|_| "must be a time zone of the IANA list, such as Europe/Paris")
+        TimeZone::get(text).map(Zone).map_err(|_| Complaint::NotAZone)
     }
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::kit::complaint::Complaint;
 use crate::kit::text::from_string;
 
 /// An IBAN of a SEPA country, in capitals and without spaces. Its check digits agree; that the account exists is not known.
@@ -70,27 +71,27 @@ impl fmt::Display for Iban {
 }
 
 impl FromStr for Iban {
-    type Err = &'static str;
+    type Err = Complaint;
 
     /// Reads an IBAN in any letter case; spaces in it are left out.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let iban: String = text.chars().filter(|c| *c != ' ').map(|c| c.to_ascii_uppercase()).collect();
         if !iban.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()) || iban.len() < 4 {
-            return Err("must be an IBAN: letters and digits");
+            return Err(Complaint::NotAnIban);
         }
         let (country, rest) = iban.split_at(2);
         let (check, account) = rest.split_at(2);
         let Some((_, length)) = LENGTHS.iter().find(|(code, _)| *code == country) else {
-            return Err("must be an IBAN of a SEPA country");
+            return Err(Complaint::IbanOutsideSepa);
         };
         if iban.len() != *length {
-            return Err("does not have the length of an IBAN of its country");
+            return Err(Complaint::IbanLength);
         }
         // 00, 01 and 99 would pass modulo 97 too, and are never given out
         let sound = matches!(check.parse(), Ok(2..=98))
             && remainder(&format!("{account}{country}{check}"), letter_in_iban) == 1
             && (country != "FR" || rib(account));
-        if sound { Ok(Iban(iban)) } else { Err("is not an IBAN: its check digits do not agree") }
+        if sound { Ok(Iban(iban)) } else { Err(Complaint::WrongIban) }
     }
 }
 

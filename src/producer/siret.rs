@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::kit::complaint::Complaint;
 use crate::kit::text::from_string;
 
 /// A SIRET: the 9 digits of the SIREN and 5 of the establishment.
@@ -30,13 +31,13 @@ impl fmt::Display for Siret {
 }
 
 impl FromStr for Siret {
-    type Err = &'static str;
+    type Err = Complaint;
 
     /// Reads 14 digits; spaces between them are left out.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number: String = text.chars().filter(|c| *c != ' ').collect();
         if number.len() != 14 || !number.bytes().all(|b| b.is_ascii_digit()) {
-            return Err("must be a SIRET of 14 digits");
+            return Err(Complaint::NotASiret);
         }
         let (siren, _) = number.split_at(9);
         let sound = if siren == LA_POSTE && number != LA_POSTE_HEAD_OFFICE {
@@ -45,11 +46,7 @@ impl FromStr for Siret {
             luhn(siren) && luhn(&number)
         };
         // fourteen zeros pass every check and name nobody
-        if sound && siren != "000000000" {
-            Ok(Siret(number))
-        } else {
-            Err("is not a SIRET: its check digits do not agree")
-        }
+        if sound && siren != "000000000" { Ok(Siret(number)) } else { Err(Complaint::WrongSiret) }
     }
 }
 

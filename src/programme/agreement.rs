@@ -4,7 +4,8 @@ use super::{Period, State, store};
 use crate::access::{self, Actor, OrganisationKind};
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
-use crate::kit::error::{Code, Error, Result};
+use crate::kit::complaint::Complaint;
+use crate::kit::error::{Code, Error, Fields, Result};
 use crate::kit::id::{AgreementId, OrganisationId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::text::Line;
@@ -26,20 +27,13 @@ pub struct NewAgreement {
 
 impl NewAgreement {
     fn check(&self) -> Result<()> {
-        let wrong = |field, message: &str| Err(Error::invalid(field, message));
-        if !self.granted.is_positive() {
-            return wrong("granted", "must be more than 0.00");
-        }
-        if self.ends_on < self.starts_on {
-            return wrong("ends_on", "must not be before starts_on");
-        }
-        if !(0..=366).contains(&self.grace_days) {
-            return wrong("grace_days", "must be 0 to 366");
-        }
-        if !(1..=10_000).contains(&self.share_weight) {
-            return wrong("share_weight", "must be 1 to 10000");
-        }
-        Ok(())
+        let mut fields = Fields::default();
+        fields.must(self.granted.is_positive(), "granted", Complaint::NothingAtAll);
+        let in_order = self.starts_on <= self.ends_on;
+        fields.must(in_order, "ends_on", Complaint::Before { other: "starts_on".to_owned() });
+        fields.between("grace_days", self.grace_days, 0..=366);
+        fields.between("share_weight", self.share_weight, 1..=10_000);
+        fields.settle()
     }
 }
 
@@ -57,7 +51,7 @@ pub fn sign(
         return Err(Error::Refused(Code::ProgrammeClosed));
     }
     if access::organisation_of_kind(conn, new.funder, &[OrganisationKind::Funder])?.is_none() {
-        return Err(Error::invalid("funder_id", "must be the id of a funder"));
+        return Err(Error::invalid("funder_id", Complaint::NotAFunder));
     }
     let others = agreements_of(conn, programme.id)?;
     if others.iter().any(|other| other.reference == new.reference.as_str()) {

@@ -10,7 +10,8 @@ use crate::access::{self, Actor, OrganisationKind};
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::kit::commune::Commune;
-use crate::kit::error::{Code, Error, FieldError, Result};
+use crate::kit::complaint::Complaint;
+use crate::kit::error::{Code, Error, Fields, Result};
 use crate::kit::id::{OrganisationId, ProgrammeId};
 use crate::kit::text::Line;
 use crate::kit::time::{Day, Instant, Zone};
@@ -65,22 +66,16 @@ pub struct Draft {
 
 impl Draft {
     fn check(&self) -> Result<()> {
-        let mut fields = self.rules.check();
-        let mut wrong = |field: &str, message: &str| {
-            fields.push(FieldError { field: field.to_owned(), message: message.to_owned() });
-        };
-        if self.ends_on < self.starts_on {
-            wrong("ends_on", "must not be before starts_on");
-        }
-        if self.communes.is_empty() || self.communes.len() > 2000 {
-            wrong("communes", "must name 1 to 2000 communes");
-        }
+        let mut fields = Fields::default();
+        self.rules.check(&mut fields);
+        let in_order = self.starts_on <= self.ends_on;
+        fields.must(in_order, "ends_on", Complaint::Before { other: "starts_on".to_owned() });
+        let some = (1..=2000).contains(&self.communes.len());
+        fields.must(some, "communes", Complaint::Items { least: 1, most: 2000 });
         let mut codes: Vec<_> = self.communes.iter().map(|c| &c.code).collect();
         codes.sort();
-        if codes.windows(2).any(|pair| pair[0] == pair[1]) {
-            wrong("communes", "must not name a commune twice");
-        }
-        if fields.is_empty() { Ok(()) } else { Err(Error::Invalid(fields)) }
+        fields.must(codes.windows(2).all(|pair| pair[0] != pair[1]), "communes", Complaint::CommuneTwice);
+        fields.settle()
     }
 }
 

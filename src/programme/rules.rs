@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kit::error::{Error, FieldError, Result};
+use crate::kit::complaint::Complaint;
+use crate::kit::error::{Error, Fields, Result};
 use crate::kit::money::Cents;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,38 +69,28 @@ crate::text_enum! {
 }
 
 impl Rules {
-    /// The rules that hold together; each one that does not, by its path.
-    pub fn check(&self) -> Vec<FieldError> {
-        let mut wrong = Vec::new();
-        let mut must = |holds: bool, field: &str, message: &str| {
-            if !holds {
-                wrong.push(FieldError { field: format!("rules.{field}"), message: message.to_owned() });
-            }
-        };
-        let Amount { per_household, per_adult, .. } = self.amount;
+    /// Whether the rules hold together; each one that does not is named by its path.
+    pub fn check(&self, fields: &mut Fields) {
+        let Amount { per_household, per_adult, per_child } = self.amount;
         // 10 000 € a period is far above any scheme; it catches a slipped decimal point
         let most = Cents(1_000_000);
-        must(per_household + per_adult > Cents::ZERO, "amount", "must give something per household or per adult");
+        fields.must(per_household + per_adult > Cents::ZERO, "rules.amount", Complaint::GivesNothing);
         for (field, amount) in [
-            ("amount.per_household", per_household),
-            ("amount.per_adult", per_adult),
-            ("amount.per_child", self.amount.per_child),
+            ("rules.amount.per_household", per_household),
+            ("rules.amount.per_adult", per_adult),
+            ("rules.amount.per_child", per_child),
         ] {
-            must(amount <= most, field, "must be at most 10000.00");
+            fields.must(amount <= most, field, Complaint::Above { most });
         }
         let longest = if self.period.unit == PeriodUnit::Month { 12 } else { 366 };
-        must((1..=longest).contains(&self.period.length), "period.length", "must be 1 to 12 months or 1 to 366 days");
-        must((1..=36).contains(&self.period.count), "period.count", "must be 1 to 36");
+        fields.between("rules.period.length", self.period.length, 1..=longest);
+        fields.between("rules.period.count", self.period.count, 1..=36);
         let monthly = self.period.unit == PeriodUnit::Month && self.period.length == 1;
-        must(
-            self.start != Start::CalendarMonth || monthly,
-            "start",
-            "calendar_month goes with periods of one month only",
-        );
-        must((0..=366).contains(&self.expiry_days), "expiry_days", "must be 0 to 366");
-        must((0..=43_200).contains(&self.void_window_minutes), "void_window_minutes", "must be 0 to 43200 (30 days)");
-        must((0..=92).contains(&self.void_grace_days), "void_grace_days", "must be 0 to 92");
-        wrong
+        fields.must(self.start != Start::CalendarMonth || monthly, "rules.start", Complaint::NotMonthly);
+        fields.between("rules.expiry_days", self.expiry_days, 0..=366);
+        // 30 days
+        fields.between("rules.void_window_minutes", self.void_window_minutes, 0..=43_200);
+        fields.between("rules.void_grace_days", self.void_grace_days, 0..=92);
     }
 
     /// What one period is worth to a household of this composition.

@@ -48,7 +48,7 @@ pub async fn get_reconciliation(
     };
     let (agreement, month) = path.into_inner();
     let agreement: AgreementId = agreement.parse().map_err(|_| Error::Refused(Code::NotFound))?;
-    let month: Month = month.parse().map_err(|message: &str| Error::invalid("month", message))?;
+    let month: Month = month.parse().map_err(|complaint| Error::invalid("month", complaint))?;
     let report = state
         .run(move |state| {
             state.db.read_settled(|conn, now| {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::access::{self, Actor};
 use crate::db::Conn;
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AgreementId, EnrolmentId, OrganisationId, ProgrammeId, RedemptionId};
 use crate::kit::keys::Secret;
@@ -159,10 +160,10 @@ pub fn report(
     let zone = programme.zone()?;
     let (from, until) = (zone.start_of(month.first_day()), zone.start_of(month.next().first_day()));
     if from > now {
-        return Err(Error::invalid("month", "must not lie in the future"));
+        return Err(Error::invalid("month", Complaint::InFuture));
     }
     if until <= agreement.signed_at {
-        return Err(Error::invalid("month", "lies before the agreement was signed"));
+        return Err(Error::invalid("month", Complaint::BeforeSignature));
     }
     let opening = ledger::totals(conn, agreement.id, None, Some(from))?;
     let moved = ledger::totals(conn, agreement.id, Some(from), Some(until))?;

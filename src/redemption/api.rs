@@ -11,7 +11,8 @@ use crate::http::idempotency::{IdempotencyKey, once};
 use crate::http::permission::MayRedeem;
 use crate::http::problem::{self, Answer, Language, Problem};
 use crate::http::{State, ok};
-use crate::kit::error::{Code, Error, Result};
+use crate::kit::complaint::Complaint;
+use crate::kit::error::{Code, Error, Fields, Result};
 use crate::kit::id::{RedemptionId, StallId, kind};
 use crate::kit::money::Cents;
 use crate::kit::text::Line as Text;
@@ -106,19 +107,15 @@ impl From<Purchase> for RedemptionAnswer {
 
 impl RedemptionRequest {
     fn check(&self) -> Result<()> {
-        if !self.basket.is_positive() {
-            return Err(Error::invalid("basket", "must be more than 0.00"));
+        let mut fields = Fields::default();
+        fields.must(self.basket.is_positive(), "basket", Complaint::NothingAtAll);
+        fields.must(self.lines.len() <= 20, "lines", Complaint::Items { least: 0, most: 20 });
+        for (place, line) in self.lines.iter().enumerate().take(20) {
+            fields.must(line.amount.is_positive(), &format!("lines[{place}].amount"), Complaint::NothingAtAll);
         }
-        if self.lines.len() > 20 {
-            return Err(Error::invalid("lines", "must be at most 20"));
-        }
-        if self.lines.iter().any(|line| !line.amount.is_positive()) {
-            return Err(Error::invalid("lines", "must each be more than 0.00"));
-        }
-        if !self.lines.is_empty() && self.lines.iter().map(|line| line.amount).sum::<Cents>() != self.basket {
-            return Err(Error::invalid("lines", "must add up to the basket"));
-        }
-        Ok(())
+        let sum: Cents = self.lines.iter().map(|line| line.amount).sum();
+        fields.must(self.lines.is_empty() || sum == self.basket, "lines", Complaint::NotTheBasket);
+        fields.settle()
     }
 }
 

@@ -14,6 +14,7 @@ use super::proof::prove_own;
 use super::{Actor, Role, Settings, get_organisation, get_person};
 use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db};
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{PersonId, SessionId};
 use crate::kit::keys::{Digest32, Keys};
@@ -164,7 +165,7 @@ pub fn begin(
     db.write(|conn, now| {
         let standing = store::take(conn, actor.person)?;
         if standing.in_force.is_some() {
-            let code = shown.code.ok_or_else(|| Error::invalid("code", "is missing: a second factor is in force"))?;
+            let code = shown.code.ok_or_else(|| Error::invalid("code", Complaint::CodeMissing))?;
             if !proven(conn, now, keys, actor, &standing, code)? {
                 return Ok(None);
             }
@@ -183,7 +184,7 @@ pub fn begin(
 }
 
 fn password_missing() -> Error {
-    Error::invalid("password", "is missing")
+    Error::invalid("password", Complaint::Missing)
 }
 
 /// Puts the authenticator that was begun in force, by a code of it: the person's other sessions end, and there are new
@@ -268,9 +269,9 @@ pub fn reset(conn: &mut Conn, now: Instant, actor: &Actor, id: PersonId) -> Resu
 /// The same by the command line, for whom nobody else can help. `invalid_request` where nobody with this address has one.
 pub fn reset_by_service(conn: &mut Conn, now: Instant, email: &Email) -> Result<()> {
     let person = super::store::person_and_hash(conn, email)?;
-    let (person, _) = person.ok_or_else(|| Error::invalid("email", "nobody here has this address"))?;
+    let (person, _) = person.ok_or_else(|| Error::invalid("email", Complaint::Nobody))?;
     take_away(conn, now, Who::SERVICE, person.id).map_err(|error| match error {
-        Error::Refused(_) => Error::invalid("email", "this person has no second factor"),
+        Error::Refused(_) => Error::invalid("email", Complaint::NoSecondFactor),
         other => other,
     })
 }
