@@ -4,6 +4,7 @@
 mod bodies;
 mod exports;
 mod presented;
+mod sentences;
 mod values;
 
 use serde_json::{Map, Value, json};
@@ -152,7 +153,7 @@ pub fn operation(id: &str) -> Operation {
     contract::operations().into_iter().find(|operation| operation.id == id).unwrap()
 }
 
-/// Title and detail are there in each language, and the same fields are named.
+/// Title and detail are there in each language, and the same fields are named, with something to say in each.
 #[track_caller]
 pub fn in_both_languages(french: &Value, english: &Value) {
     for part in ["title", "detail"] {
@@ -160,9 +161,13 @@ pub fn in_both_languages(french: &Value, english: &Value) {
         assert!(!french.is_empty() && !english.is_empty() && french != english, "{french} / {english}");
     }
     assert!(french["detail"].as_str().unwrap().ends_with('.'));
-    let named = |problem: &Value| -> Vec<String> {
+    let said = |problem: &Value, part: &str| -> Vec<String> {
         let fields = problem["fields"].as_array().into_iter().flatten();
-        fields.map(|field| field["field"].to_string()).collect()
+        fields.map(|field| field[part].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(named(french), named(english));
+    assert_eq!(said(french, "field"), said(english, "field"));
+    for (french, english) in said(french, "message").iter().zip(said(english, "message")) {
+        assert!(*french != english && !french.is_empty() && !english.is_empty(), "{french} / {english}");
+        assert!(!english.contains("that the documentation gives"), "{french}: there is more to say");
+    }
 }
