@@ -1,9 +1,12 @@
 //! Guessing is slow: passwords by account and by address, typed codes by stall; honest people hardly notice.
 
+use std::sync::Barrier;
+
 use serde_json::json;
 
+use crate::support::client::new_key;
 use crate::support::sql::Sql;
-use crate::support::town::{administrator, newcomer};
+use crate::support::town::{Till, administrator, newcomer};
 use crate::support::world::PASSWORD;
 use crate::support::{Answer, Client, Town, World, on_both_databases};
 
@@ -18,6 +21,9 @@ on_both_databases!(
     the_address_that_counts_is_the_one_that_the_proxy_saw,
     a_failure_at_one_server_counts_at_every_other,
     typed_codes_that_name_no_card_slow_their_stall_down,
+    of_many_wrong_codes_typed_at_once_none_is_free,
+    right_codes_typed_at_once_all_pass_and_leave_no_trace,
+    a_purchase_by_typed_code_is_answered_again_even_while_codes_must_wait,
 );
 
 const ADMINISTRATOR: &str = "admin@primeur.example";
@@ -218,24 +224,29 @@ fn a_failure_at_one_server_counts_at_every_other(world: World) {
     waits(log_in_at(&there, AWAY, ADMINISTRATOR, PASSWORD), "1");
 }
 
+/// Well formed, and nobody's: its ten symbols modulo 1021 are the check.
+const UNKNOWN: &str = "10A0-0028-T511";
+
+/// Shows a card at a stall, seen at an address, under a key.
+fn show(till: &Till, path: &str, address: &str, key: &str, voucher: &str) -> Answer {
+    let headers = [("x-forwarded-for", address), ("idempotency-key", key)];
+    let mut body = json!({"voucher": voucher, "stall_id": till.stall});
+    if path == "redemptions" {
+        body["basket"] = json!("1.00");
+        body["partial"] = json!(true);
+        body["another_purchase"] = json!(true);
+    }
+    till.client.send("POST", &format!("/api/v1/{path}"), &headers, Some(body))
+}
+
 fn typed_codes_that_name_no_card_slow_their_stall_down(world: World) {
     let town = Town::new(world);
     let card = town.new_card();
     let [till, neighbour] = [&town.tills[0], &town.tills[1]];
-    let send = |till: &crate::support::town::Till, path: &str, address: &str, voucher: &str| {
-        let key = crate::support::client::new_key();
-        let headers = [("x-forwarded-for", address), ("idempotency-key", &key)];
-        let mut body = json!({"voucher": voucher, "stall_id": till.stall});
-        if path == "redemptions" {
-            body["basket"] = json!("1.00");
-            body["partial"] = json!(true);
-        }
-        till.client.send("POST", &format!("/api/v1/{path}"), &headers, Some(body))
-    };
+    let send = |till: &Till, path: &str, address: &str, voucher: &str| show(till, path, address, &new_key(), voucher);
     let check = |voucher: &str| send(till, "vouchers/check", HOME, voucher);
     let redeem = |voucher: &str| send(till, "redemptions", HOME, voucher);
-    // well formed, and nobody's: its ten symbols modulo 1021 are the check
-    let unknown = "10A0-0028-T511";
+    let unknown = UNKNOWN;
     for _ in 0..30 {
         assert_eq!(check("10A0-0028-T510").expect(200)["code"], "unknown_voucher");
         redeem("pas un code").refused(409, "unknown_voucher");
@@ -261,5 +272,79 @@ fn typed_codes_that_name_no_card_slow_their_stall_down(world: World) {
     town.world.pass_minutes(15);
     assert_eq!(check(unknown).expect(200)["code"], "unknown_voucher");
     assert_eq!(check(&card.code).expect(200)["accepted"], true);
+    town.world.verify();
+}
+
+/// A stall at two servers, half of its requests each, all at once.
+fn at_once<T: Send>(town: &Town, times: usize, ask: impl Fn(usize, &Till) -> T + Sync) -> Vec<T> {
+    let there = town.world.at_another_server();
+    let here = &town.tills[0];
+    let elsewhere = &Till { client: there.with_token(here.client.token.as_deref().unwrap()), ..here.clone() };
+    let (ready, ask) = (&Barrier::new(times), &ask);
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..times)
+            .map(|number| {
+                scope.spawn(move || {
+                    ready.wait();
+                    ask(number, if number % 2 == 0 { here } else { elsewhere })
+                })
+            })
+            .collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn of_many_wrong_codes_typed_at_once_none_is_free(world: World) {
+    let town = Town::new(world);
+    let codes = at_once(&town, 60, |number, till| {
+        let path = if number % 4 < 2 { "vouchers/check" } else { "redemptions" };
+        show(till, path, HOME, &new_key(), UNKNOWN).json()["code"].as_str().unwrap().to_owned()
+    });
+    let of = |code: &str| codes.iter().filter(|seen| *seen == code).count();
+    assert_eq!((of("unknown_voucher"), of("too_many_attempts")), (20, 40), "{codes:?}");
+    town.world.verify();
+}
+
+fn right_codes_typed_at_once_all_pass_and_leave_no_trace(world: World) {
+    let town = Town::new(world);
+    let card = town.new_card();
+    let attempts = "SELECT CAST(failures AS TEXT) AS line FROM attempts WHERE kind = 'voucher_code'";
+    // as many failures before as there may be without a wait
+    for failures in 0..=19 {
+        if failures % 19 == 0 {
+            let before = Sql::of(&town.world).lines(attempts);
+            let accepted = at_once(&town, 40, |number, till| {
+                let path = if number % 4 < 2 { "vouchers/check" } else { "redemptions" };
+                let answer = show(till, path, HOME, &new_key(), &card.code);
+                answer.status == 201 || answer.expect(200)["accepted"] == true
+            });
+            assert!(accepted.iter().all(|accepted| *accepted));
+            assert_eq!(Sql::of(&town.world).lines(attempts), before);
+        }
+        show(&town.tills[0], "redemptions", HOME, &new_key(), UNKNOWN).refused(409, "unknown_voucher");
+    }
+    waits(show(&town.tills[0], "redemptions", HOME, &new_key(), &card.code), "1");
+    town.world.verify();
+}
+
+fn a_purchase_by_typed_code_is_answered_again_even_while_codes_must_wait(world: World) {
+    let town = Town::new(world);
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    let buy = |key: &str, voucher: &str| show(till, "redemptions", HOME, key, voucher);
+    let first = buy("a-first-purchase", &card.code).expect(201);
+    for _ in 0..20 {
+        buy(&new_key(), UNKNOWN).refused(409, "unknown_voucher");
+    }
+    waits(buy(&new_key(), &card.code), "1");
+    let again = buy("a-first-purchase", &card.code);
+    assert_eq!(again.header("idempotent-replay"), Some("true"));
+    assert_eq!(again.expect(201), first);
+    buy("a-first-purchase", UNKNOWN).refused(409, "idempotency_conflict");
+    // a refusal leaves its key free
+    buy("another-purchase", UNKNOWN).refused(429, "too_many_attempts");
+    town.world.pass_seconds(1);
+    buy("another-purchase", UNKNOWN).refused(409, "unknown_voucher");
+    town.world.pass_seconds(2);
+    buy("another-purchase", &card.code).expect(201);
     town.world.verify();
 }

@@ -15,6 +15,7 @@ use super::schema::clock;
 use super::turn::{Turn, Turns};
 use super::wipe;
 use crate::kit::error::{Error, Result};
+use crate::kit::keys::Digest32;
 use crate::kit::time::{Clock, Instant};
 
 /// Writers hold this advisory lock shared; a report on a past month takes it alone for a moment, and so waits for them.
@@ -273,6 +274,8 @@ pub enum Queue {
     Administrators,
     /// Saying or erasing who a household is: two that are alike see each other.
     Identities,
+    /// Looking a typed code up, for one seller at one address, by their digest.
+    TypedCodes(Digest32),
 }
 
 /// Waits until no other transaction is in this queue. On SQLite there is one writer anyway.
@@ -281,6 +284,8 @@ pub fn wait_in(conn: &mut Conn, queue: Queue) -> Result<()> {
         Queue::Audit => AUDIT,
         Queue::Administrators => ADMINISTRATORS,
         Queue::Identities => IDENTITIES,
+        // whoever shares these bytes with another waits for them, and nothing worse
+        Queue::TypedCodes([a, b, c, d, e, f, g, h, ..]) => i64::from_be_bytes([a, b, c, d, e, f, g, h]),
     };
     lock(conn, "SELECT pg_advisory_xact_lock($1)", queue)
 }

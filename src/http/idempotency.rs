@@ -100,6 +100,11 @@ pub fn once_in<T: Serialize>(
     }
 }
 
+/// Whether [`once`] would repeat a first answer, or refuse the key.
+pub fn is_taken(conn: &mut Conn, actor: &Actor, key: &IdempotencyKey) -> Result<bool> {
+    Ok(store::first_answer(conn, actor.organisation, &key.key)?.is_some())
+}
+
 /// 201 with a first answer or its repeat.
 pub fn answer(json: String, replay: bool) -> HttpResponse {
     let mut answer = HttpResponse::Created();

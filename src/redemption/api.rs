@@ -3,11 +3,12 @@
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 
-use super::{Basket, Category, Filter, NewRedemption, Purchase, Typist};
+use super::{Basket, Category, Filter, NewRedemption, Purchase, Typed};
 use crate::access::address_digest;
+use crate::db::Conn;
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId, Query};
-use crate::http::idempotency::{IdempotencyKey, once};
+use crate::http::idempotency::{IdempotencyKey, is_taken, once};
 use crate::http::permission::MayRedeem;
 use crate::http::problem::{self, Answer, Language, Problem};
 use crate::http::{State, ok};
@@ -130,23 +131,22 @@ pub async fn check_voucher(
     let from = address_digest(&state.keys.now(), &address.bytes());
     let check = state
         .run(move |state| {
-            let now = state.db.now();
-            let keys = state.keys.now();
+            let (keys, actor) = (state.keys.now(), &permit.actor);
             match Presented::read(voucher.as_str(), &keys) {
                 Ok(presented) => {
-                    let typist = Typist::of(&keys.secret, &permit.actor, &from, &presented);
-                    let check = state.db.read(|conn| {
-                        typist.map_or(Ok(()), |typist| typist.may_type(conn, now))?;
-                        super::check(conn, now, &permit.actor, &presented, stall_id)
-                    })?;
-                    if let (Some(typist), Some(Code::UnknownVoucher)) = (typist, check.refusal) {
-                        state.db.write(|conn, now| typist.guessed_wrong(conn, now))?;
+                    let refusal = match Typed::of(&keys.secret, actor, &from, &presented) {
+                        Some(typed) => state.commit_as(actor, |conn, now| typed.look_up(conn, now, actor, stall_id))?,
+                        None => None,
+                    };
+                    if refusal.is_some() {
+                        return Ok(super::Check { refusal, spendable: None });
                     }
-                    Ok(check)
+                    let now = state.db.now();
+                    state.db.read(|conn| super::check(conn, now, actor, &presented, stall_id))
                 }
                 // the stall must still be one's own: a stranger is not told what a card is
                 Err(refusal) => state.db.read(|conn| {
-                    crate::producer::stall(conn, &permit.actor, stall_id)?;
+                    crate::producer::stall(conn, actor, stall_id)?;
                     Ok(super::Check { refusal: Some(refusal.code()), spendable: None })
                 }),
             }
@@ -178,18 +178,22 @@ pub async fn redeem(
         lines: lines.iter().map(|line| (line.category, line.amount)).collect(),
     };
     let from = address_digest(&keys, &address.bytes());
-    let typist = Typist::of(&keys.secret, &permit.actor, &from, &new.voucher);
+    if let Some(typed) = Typed::of(&keys.secret, &permit.actor, &from, &new.voucher) {
+        let (actor, key) = (permit.actor.clone(), key.clone());
+        // a refusal of the purchase rolls back, and the count of it must stay; what was bought is only told again
+        let look_up = move |conn: &mut Conn, now| match is_taken(conn, &actor, &key)? {
+            true => Ok(None),
+            false => typed.look_up(conn, now, &actor, stall_id),
+        };
+        if let Some(refusal) = state.write_as(permit.actor.clone(), look_up).await? {
+            return Err(Problem(Error::Refused(refusal)));
+        }
+    }
     let actor = permit.actor.clone();
-    let answer = once(&state, &permit.actor, key, body.digest, move |conn, now| {
-        typist.map_or(Ok(()), |typist| typist.may_type(conn, now))?;
+    once(&state, &permit.actor, key, body.digest, move |conn, now| {
         super::redeem(conn, now, &actor, &new).map(RedemptionAnswer::from)
     })
-    .await;
-    // a refusal rolls back, and the count of it must stay
-    if let (Some(typist), Err(Problem(Error::Refused(Code::UnknownVoucher)))) = (typist, &answer) {
-        state.write(move |conn, now| typist.guessed_wrong(conn, now)).await?;
-    }
-    answer
+    .await
 }
 
 pub async fn void_redemption(

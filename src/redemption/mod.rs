@@ -21,7 +21,7 @@ use crate::programme::{self, Programme};
 use crate::voucher::{self, Presented, Voucher};
 
 pub use decide::{Basket, Situation, decide};
-pub use guessing::Typist;
+pub use guessing::Typed;
 pub use store::{Filter, Line, Redemption, Void};
 pub use verify::verify;
 
