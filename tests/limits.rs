@@ -16,6 +16,7 @@ on_both_databases!(
     a_session_that_asks_too_often_waits_and_no_other_does,
     an_address_that_asks_too_often_waits_whoever_is_behind_it,
     a_stranger_waits_sooner_than_those_who_are_signed_in,
+    an_address_written_otherwise_does_not_hide_a_sign_in,
     a_session_that_ends_while_a_body_is_on_its_way_does_nothing_more,
     a_head_that_does_not_end_is_given_up,
     a_body_that_does_not_end_is_given_up_and_nothing_is_written,
@@ -133,6 +134,27 @@ fn a_stranger_waits_sooner_than_those_who_are_signed_in(world: World) {
         from(&town.worker, here.1, "/api/v1/households").expect(200);
     }
     from(&forged, "192.0.2.2", "/api/v1/households").refused(401, "unauthenticated");
+}
+
+fn an_address_written_otherwise_does_not_hide_a_sign_in(world: World) {
+    let world = world.with_limits(Limits { stranger: rate(3), ..no_limits() });
+    let body = json!({"email": "nobody@primeur.example", "password": "des pommes et des poires"}).to_string();
+    // a token in the header, so that nothing but the address tells that somebody signs in
+    let log_in = |path: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: primeur\r\nAuthorization: Bearer a.b.c\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        exchange(&world, format!("{head}{body}").as_bytes())
+    };
+    let written = ["/api/v1/access/login", "/api/v1/%61ccess/login", "/%61pi/v1/access/log%69n"];
+    for path in written {
+        refused(&log_in(path), "401", "invalid_credentials");
+    }
+    for path in written {
+        refused(&log_in(path), "429", "too_many_requests");
+    }
 }
 
 /// A third of a second; for the rest as long as a busy machine may need.
