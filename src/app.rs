@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
 
+use crate::health::Readiness;
 use crate::http::guard::{Guard, Limits};
 use crate::http::middleware::observe;
 use crate::http::{State, connection};
@@ -28,10 +29,12 @@ pub fn server(state: State, listener: TcpListener, settings: &Settings, signals:
     let (state, limits) = (web::Data::new(state), &settings.limits);
     let patience = limits.idle + limits.head;
     let guard = web::Data::new(Guard::new(limits));
+    let readiness = web::Data::new(Readiness::new(limits.ready));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
             .app_data(guard.clone())
+            .app_data(readiness.clone())
             .wrap(middleware::from_fn(observe))
             .configure(routes::configure)
     })

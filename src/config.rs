@@ -240,6 +240,7 @@ impl Config {
             body: Duration::from_secs(own.body_seconds),
             idle: Duration::from_secs(own.idle_seconds),
             connections: own.connections,
+            ready: Duration::from_secs(1),
         }
     }
 

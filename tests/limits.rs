@@ -17,6 +17,7 @@ on_both_databases!(
     an_address_that_asks_too_often_waits_whoever_is_behind_it,
     a_stranger_waits_sooner_than_those_who_are_signed_in,
     an_address_written_otherwise_does_not_hide_a_sign_in,
+    whoever_asks_whether_the_server_is_ready_does_not_keep_its_database_busy,
     a_session_that_ends_while_a_body_is_on_its_way_does_nothing_more,
     a_head_that_does_not_end_is_given_up,
     a_body_that_does_not_end_is_given_up_and_nothing_is_written,
@@ -154,6 +155,29 @@ fn an_address_written_otherwise_does_not_hide_a_sign_in(world: World) {
     }
     for path in written {
         refused(&log_in(path), "429", "too_many_requests");
+    }
+}
+
+fn whoever_asks_whether_the_server_is_ready_does_not_keep_its_database_busy(world: World) {
+    let world = world.with_limits(Limits { ready: Duration::from_secs(3600), ..no_limits() });
+    let (anybody, mut sql) = (world.anybody(), Sql::of(&world));
+    // the first of all, and those who come while it looks
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..40).map(|_| scope.spawn(|| anybody.get("/health/ready").expect(200))).collect();
+        asked.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap()["status"], "ok"));
+    });
+    // whoever looked now would fail
+    sql.run("ALTER TABLE programmes RENAME TO programmes_aside").unwrap();
+    for _ in 0..5 {
+        anybody.get("/health/ready").expect(200);
+        anybody.get("/health/live").expect(200);
+    }
+    // and when its time is over it is looked for anew
+    let world = world.with_limits(no_limits());
+    world.anybody().get("/health/ready").refused(500, "internal");
+    sql.run("ALTER TABLE programmes_aside RENAME TO programmes").unwrap();
+    for _ in 0..2 {
+        world.anybody().get("/health/ready").expect(200);
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Connections to each worker at a time; further ones wait.
     pub connections: usize,
+    /// For which whoever asks whether the service is ready is told what was found last.
+    pub ready: Duration,
 }
 
 /// Counts, for all workers of one server.
@@ -85,7 +87,7 @@ impl Guard {
         if address + headers > LONGEST_HEAD {
             return Err(Error::Refused(Code::HeadersTooLarge));
         }
-        // who watches over the service must see it however busy it is
+        // who watches over the service must see it however busy it is, and it costs next to nothing
         if request.path().starts_with("/health/") {
             return Ok(());
         }

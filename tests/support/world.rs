@@ -239,7 +239,8 @@ fn loopback() -> Proxies {
 /// No limits but of time: those of a server in service would stop tests that ask for much at once.
 pub fn no_limits() -> Limits {
     let (head, body, idle) = (Duration::from_secs(10), Duration::from_secs(15), Duration::from_secs(75));
-    Limits { session: None, address: None, stranger: None, head, body, idle, connections: 1000 }
+    let ready = Duration::ZERO;
+    Limits { session: None, address: None, stranger: None, head, body, idle, connections: 1000, ready }
 }
 
 fn serve(state: State, limits: Limits, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
