@@ -75,7 +75,9 @@ fn open_keys(config: &Config, db: &Db) -> Result<KeyStore, String> {
         register_keys(conn, now, &store.now())?;
         Ok(store)
     };
-    db.write(open).map_err(|e| e.to_string())
+    let store = db.write(open).map_err(|e| e.to_string())?;
+    keyring::tell_of_awaited(db, &store.now()).map_err(|e| e.to_string())?;
+    Ok(store)
 }
 
 /// Serves until it is told to stop, and then finishes what it has accepted.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
-use primeur::access::keys::register_keys;
 use primeur::keyring;
 use primeur::keyring::commands::{self, Settings};
 use primeur::kit::id::{HouseholdId, PersonId};
@@ -12,27 +11,25 @@ use primeur::kit::keys::{KeyStore, Purpose};
 use serde_json::{Value, json};
 
 use crate::support::sql::Sql;
-use crate::support::town::Till;
 use crate::support::world::{OVERLAP, PASSWORD};
 use crate::support::{Client, Town, World, on_both_databases};
 
 on_both_databases!(
     a_card_is_good_after_two_rotations_and_shown_again_as_it_was,
     a_login_from_before_a_rotation_lasts_until_its_own_end,
-    a_server_without_the_new_key_accepts_all_until_it_signs_and_then_refuses_clearly,
     what_an_old_key_sealed_moves_to_the_new_one_and_then_the_old_one_can_go,
     resealing_goes_on_where_it_was_cut_off_and_leaves_what_does_not_open,
     a_key_directory_that_is_not_right_changes_nothing,
     a_key_is_not_retired_while_it_is_needed,
 );
 
-fn settings(world: &World) -> Settings {
+pub fn settings(world: &World) -> Settings {
     Settings { directory: world.directory.join("keys"), overlap_minutes: OVERLAP, access_minutes: 10, look_seconds: 60 }
 }
 
 /// Rotates as the command line does, and tells the new key's id.
 #[track_caller]
-fn rotate(world: &World, purpose: Purpose) -> String {
+pub fn rotate(world: &World, purpose: Purpose) -> String {
     let said = commands::rotate(&world.state.db, &settings(world), purpose).unwrap();
     id_in(&said, &format!("made the {purpose} key "))
 }
@@ -41,16 +38,16 @@ pub fn id_in(said: &str, before: &str) -> String {
     said.split_once(before).unwrap_or_else(|| panic!("{said}")).1[..8].to_owned()
 }
 
-fn retire(world: &World, id: &str) -> Result<String, String> {
+pub fn retire(world: &World, id: &str) -> Result<String, String> {
     commands::retire(&world.state.db, &settings(world), id, false)
 }
 
-fn look(world: &World) {
+pub fn look(world: &World) {
     keyring::look(&world.state.db, &world.state.keys);
 }
 
 /// Lets the overlap go by, and the running server notice.
-fn begin(world: &World) {
+pub fn begin(world: &World) {
     world.pass_minutes(OVERLAP + 1);
     look(world);
 }
@@ -90,7 +87,7 @@ pub fn files(directory: &Path, purpose: &str) -> Vec<PathBuf> {
     files
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in files(from, "") {
         std::fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
@@ -163,64 +160,6 @@ fn a_login_from_before_a_rotation_lasts_until_its_own_end(world: World) {
     let refreshed = anybody.post("/api/v1/access/refresh", refresh).expect(200);
     assert_eq!(key_of_login(&refreshed), new_key);
     me(&refreshed).expect(200);
-}
-
-fn a_server_without_the_new_key_accepts_all_until_it_signs_and_then_refuses_clearly(world: World) {
-    let town = Town::new(world);
-    let elsewhere = town.world.directory.join("keys-of-the-second");
-    copy(&town.world.directory.join("keys"), &elsewhere);
-    let open = |town: &Town| KeyStore::open(&elsewhere, OVERLAP, town.world.now()).unwrap();
-    let start = |town: &Town| {
-        let keys = open(town).now();
-        town.world.state.db.write(|conn, now| register_keys(conn, now, &keys))
-    };
-    let second_keys = open(&town);
-    let second = town.world.served_beside(second_keys.clone());
-    let login = somebody(&town.world.anybody(), &town.administrator, "funder");
-    let at_second = |client: &Client| second.with_token(client.token.as_deref().unwrap());
-    let till = Till { client: at_second(&town.tills[0].client), ..town.tills[0].clone() };
-
-    let voucher_key = rotate(&town.world, Purpose::Voucher);
-    let [_, login_key] = [Purpose::Identity, Purpose::Login].map(|purpose| rotate(&town.world, purpose));
-    look(&town.world);
-    let first = &town.world.anybody();
-    let household = |name: &str| {
-        let body = json!({"adults": 1, "children": 0, "commune": "62427", "identity": {"family_name": name}});
-        let made = town.worker.post("/api/v1/households", body).expect(201);
-        format!("/api/v1/households/{}/identity", made["id"].as_str().unwrap())
-    };
-    let me = |tokens: &Value| second.with_token(tokens["access_token"].as_str().unwrap()).get("/api/v1/access/me");
-    // the overlap: the second server does not know the keys, and accepts whatever the first signs and seals
-    let (card, path) = (town.new_card(), household("Lucienne Exemple"));
-    till.redeem(&card.token, 100).expect(201);
-    me(&log_in(first, &login)).expect(200);
-    assert_eq!(at_second(&town.worker).get(&path).expect(200)["family_name"], "Lucienne Exemple");
-    let said = start(&town).unwrap_err().to_string();
-    assert!(said.contains("is missing from the key directory"), "{said}");
-
-    // it is over, and nobody has copied the files
-    begin(&town.world);
-    let (new_card, new_path, tokens) = (town.new_card(), household("Ange Exemple"), log_in(first, &login));
-    assert_eq!((key_of_card(&new_card.token), key_of_login(&tokens)), (voucher_key, login_key));
-    let nothing_new = keyring::adopt(&town.world.state.db, &second_keys).unwrap_err().to_string();
-    assert!(nothing_new.contains("is missing from the key directory"), "{nothing_new}");
-    till.redeem(&new_card.token, 100).refused(409, "unknown_voucher");
-    assert_eq!(till.check(&new_card.token)["code"], "unknown_voucher");
-    me(&tokens).refused(401, "unauthenticated");
-    at_second(&town.worker).get(&new_path).refused(503, "unavailable");
-    till.redeem(&card.token, 100).expect(201);
-    start(&town).unwrap_err();
-
-    // once it has them all is well, without a restart
-    copy(&town.world.directory.join("keys"), &elsewhere);
-    keyring::adopt(&town.world.state.db, &second_keys).unwrap();
-    till.redeem(&new_card.token, 100).expect(201);
-    me(&tokens).expect(200);
-    for (path, name) in [(path, "Lucienne Exemple"), (new_path, "Ange Exemple")] {
-        assert_eq!(at_second(&town.worker).get(&path).expect(200)["family_name"], name);
-    }
-    start(&town).unwrap();
-    town.world.verify();
 }
 
 /// Bytes as this database writes them.

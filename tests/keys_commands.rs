@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::keys::{files, id_in, key_of_card, key_of_login, log_in, somebody};
 use crate::support::sql::Sql;
 use crate::support::town::Setup;
+use crate::support::world::directory;
 use crate::support::{Process, Town, World};
 
 #[test]
@@ -42,6 +43,35 @@ fn a_deployment_that_never_had_an_identity_key_gets_one_and_one_that_lost_it_doe
         assert_eq!((made.len(), mode(&made[0])), (1, 0o600));
         assert_ne!(std::fs::read(&made[0]).unwrap(), bytes);
         process.kill();
+    }
+}
+
+#[test]
+fn a_server_that_starts_before_it_has_a_new_key_serves_until_that_is_used() {
+    for mut first in [Process::on_sqlite(), Process::on_postgresql()] {
+        first.serve();
+        let mut second = Process::new(directory(), first.database_url.clone());
+        let there = second.directory.join("keys");
+        std::fs::create_dir(&there).unwrap();
+        for file in files(&first.directory.join("keys"), "") {
+            std::fs::copy(&file, there.join(file.file_name().unwrap())).unwrap();
+        }
+        let id = id_in(&says(&first, &["rotate", "login"]), "made the login key ");
+        second.serve();
+        let told =
+            |log: &str| log.lines().any(|line| line.contains("WARN") && line.contains(&id) && line.contains("copy"));
+        let log = std::fs::read_to_string(second.log()).unwrap();
+        assert!(told(&log), "{log}");
+        second.kill();
+
+        // a minute more than the overlap has passed since all of them were made
+        let shift = if first.database_url.starts_with("sqlite") { "3660 * 1000000" } else { "interval '61 minutes'" };
+        let later = format!("UPDATE signing_keys SET created_at = created_at - {shift}");
+        Sql::at(&first.database_url).run(&later).unwrap();
+        let said = text(&second.command(&["serve"]).output().unwrap().stderr);
+        assert!(said.contains(&format!("the login key {id}")) && said.contains("is missing"), "{said}");
+        first.kill();
+        std::fs::remove_dir_all(&second.directory).unwrap();
     }
 }
 

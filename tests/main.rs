@@ -18,6 +18,7 @@ mod history;
 mod household;
 mod input;
 mod keys;
+mod keys_between_servers;
 mod keys_commands;
 mod limits;
 mod lists;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::reseal::still_under;
-use crate::access::keys::{KnownKey, known_keys, register_keys, retire_key};
+use crate::access::keys::{KnownKey, awaited, known_keys, register_keys, retire_key};
 use crate::db::{Conn, Db};
 use crate::kit::complaint::Complaint;
 use crate::kit::error::Error;
@@ -117,6 +117,10 @@ pub fn rotate(db: &Db, settings: &Settings, purpose: Purpose) -> Said {
         return Err("this database has not been used with keys yet: start the service first".to_owned());
     }
     register(now)?;
+    let keys = Keys::open(dir, now, overlap)?;
+    if let Some((key, _)) = db.read(|conn| awaited(conn, now, &keys)).map_err(|e| e.to_string())?.first() {
+        return Err(key.is_missing());
+    }
     let held = Held::new(settings, purpose, now)?;
     for (place, file) in held.files.iter().enumerate() {
         if let State::Waits(begins) = held.state(place) {

@@ -4,21 +4,35 @@
 pub mod commands;
 mod reseal;
 
-use crate::access::keys::{are_registered, register_keys};
+use crate::access::keys::{are_registered, awaited, register_keys};
 use crate::db::Db;
 use crate::kit::error::{Error, Result};
-use crate::kit::keys::KeyStore;
+use crate::kit::keys::{KeyStore, Keys};
 
 pub use reseal::reseal;
 
 /// Reads the key directory again. What is new there is registered before it is worked with; if anything is wrong, the
 /// keys stay as they were.
 pub fn adopt(db: &Db, store: &KeyStore) -> Result<()> {
-    let keys = store.read(db.now()).map_err(Error::Internal)?;
-    if !db.read(|conn| are_registered(conn, &keys))? {
+    let now = db.now();
+    let keys = store.read(now).map_err(Error::Internal)?;
+    if !db.read(|conn| are_registered(conn, now, &keys))? {
         db.write(|conn, now| register_keys(conn, now, &keys))?;
     }
+    tell_of_awaited(db, &keys)?;
     store.replace(keys);
+    Ok(())
+}
+
+/// Tells the log of each key that this server does not have yet, and must have before the others begin to use it.
+pub fn tell_of_awaited(db: &Db, keys: &Keys) -> Result<()> {
+    let now = db.now();
+    for (key, until) in db.read(|conn| awaited(conn, now, keys))? {
+        tracing::warn!(
+            purpose = %key.purpose, key = %key.key_id, %until,
+            "another server has made a key that is not here: copy its file into the key directory before it is used"
+        );
+    }
     Ok(())
 }
 

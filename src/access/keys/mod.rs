@@ -26,10 +26,10 @@ pub fn purposes_in_use(conn: &mut Conn) -> Result<Vec<Purpose>> {
 }
 
 /// Remembers this deployment's keys before anything is signed with them, and refuses to go on without one that it
-/// counts on.
+/// counts on, but for those that are [`awaited`].
 pub fn register_keys(conn: &mut Conn, now: Instant, keys: &Keys) -> Result<()> {
     let known = store::known(conn)?;
-    if let Some(lost) = missing(&known, keys) {
+    if let Some(lost) = missing(&known, now, keys) {
         return Err(Error::Internal(lost));
     }
     for (purpose, id, made) in unknown(&known, keys) {
@@ -43,20 +43,36 @@ pub fn register_keys(conn: &mut Conn, now: Instant, keys: &Keys) -> Result<()> {
 }
 
 /// Whether [`register_keys`] would do anything, or refuse.
-pub fn are_registered(conn: &mut Conn, keys: &Keys) -> Result<bool> {
+pub fn are_registered(conn: &mut Conn, now: Instant, keys: &Keys) -> Result<bool> {
     let known = store::known(conn)?;
-    Ok(missing(&known, keys).is_none() && unknown(&known, keys).next().is_none())
+    Ok(missing(&known, now, keys).is_none() && unknown(&known, keys).next().is_none())
 }
 
-/// What to say where a key that the database counts on is not among these.
-fn missing(known: &[KnownKey], keys: &Keys) -> Option<String> {
-    let held = |key: &&KnownKey| keys.made().iter().any(|(purpose, id, _)| key.is(*purpose, *id));
-    let lost = known.iter().filter(|key| key.retired_at.is_none()).find(|key| !held(key))?;
-    Some(format!(
-        "the {} key {} that this database has used is missing from the key directory: restore it, or copy it from \
-         another server",
-        lost.purpose, lost.key_id
-    ))
+/// The keys that another server has made and that are not among these yet, with the instant by which they must be: so
+/// long, an older key signs and seals.
+pub fn awaited(conn: &mut Conn, now: Instant, keys: &Keys) -> Result<Vec<(KnownKey, Instant)>> {
+    let known = store::known(conn)?;
+    let awaited = lacking(&known, keys).filter_map(|key| Some((key.clone(), awaited_until(&known, now, keys, key)?)));
+    Ok(awaited.collect())
+}
+
+/// What to say where a key that the database counts on now is not among these.
+fn missing(known: &[KnownKey], now: Instant, keys: &Keys) -> Option<String> {
+    lacking(known, keys).find(|key| awaited_until(known, now, keys, key).is_none()).map(KnownKey::is_missing)
+}
+
+fn lacking<'k>(known: &'k [KnownKey], keys: &'k Keys) -> impl Iterator<Item = &'k KnownKey> {
+    known.iter().filter(|key| key.retired_at.is_none() && !key.is_among(keys))
+}
+
+/// None for a key that may be in use: only one that came after another of its purpose, which is here, has an overlap.
+fn awaited_until(known: &[KnownKey], now: Instant, keys: &Keys, key: &KnownKey) -> Option<Instant> {
+    let is_older = |older: &KnownKey| {
+        let same = older.purpose == key.purpose && older.retired_at.is_none();
+        same && older.created_at < key.created_at && older.is_among(keys)
+    };
+    let until = keys.begin(key.created_at);
+    (now < until && key.purpose != Purpose::Secret && known.iter().any(is_older)).then_some(until)
 }
 
 fn unknown<'k>(known: &'k [KnownKey], keys: &'k Keys) -> impl Iterator<Item = (Purpose, KeyId, Instant)> + 'k {
@@ -113,6 +129,19 @@ fn person(row: [u8; 16]) -> PersonId {
 }
 
 impl KnownKey {
+    fn is_among(&self, keys: &Keys) -> bool {
+        keys.made().iter().any(|(purpose, id, _)| self.is(*purpose, *id))
+    }
+
+    /// What to say of a key that has no file where it must have one.
+    pub fn is_missing(&self) -> String {
+        format!(
+            "the {} key {} that this database has used is missing from the key directory: restore it, or copy it from \
+             another server",
+            self.purpose, self.key_id
+        )
+    }
+
     pub fn is(&self, purpose: Purpose, id: KeyId) -> bool {
         self.purpose == purpose && self.key_id == id.to_string()
     }

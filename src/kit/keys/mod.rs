@@ -101,6 +101,7 @@ pub struct Keys {
     pub identity: SealRing,
     pub secret: Secret,
     made: Vec<(Purpose, KeyId, Instant)>,
+    overlap_minutes: i64,
 }
 
 impl Keys {
@@ -128,7 +129,13 @@ impl Keys {
             identity: SealRing::new(&of(Purpose::Identity)?, now, overlap_minutes),
             secret: Secret(*of(Purpose::Secret)?[0].bytes()),
             made: files.iter().map(|file| (file.purpose, file.id, file.made)).collect(),
+            overlap_minutes,
         })
+    }
+
+    /// When a key that was made at an instant signs or seals, if an older one does so until then.
+    pub fn begin(&self, made: Instant) -> Instant {
+        made.plus_minutes(self.overlap_minutes)
     }
 
     /// Purpose and id of every key, and when it was made.
