@@ -7,14 +7,16 @@ use primeur::kit::keys::files::make;
 use primeur::kit::keys::{KeyStore, Purpose};
 use serde_json::{Value, json};
 
-use crate::keys::{begin, copy, files, key_of_card, key_of_login, log_in, look, rotate, settings, somebody};
+use crate::household::identity;
+use crate::keys::{begin, copy, files, key_of_card, key_of_login, log_in, look, retire, rotate, settings, somebody};
 use crate::support::sql::Sql;
 use crate::support::town::Till;
-use crate::support::world::{OVERLAP, START};
-use crate::support::{Client, Town, World, on_both_databases};
+use crate::support::world::{OVERLAP, PASSWORD, START};
+use crate::support::{Answer, Client, Town, World, on_both_databases};
 
 on_both_databases!(
     a_server_without_the_new_key_accepts_all_until_it_signs_and_then_refuses_clearly,
+    a_server_that_has_missed_a_retirement_asks_to_try_again_and_seals_once_it_has_heard_of_it,
 );
 
 fn a_server_without_the_new_key_accepts_all_until_it_signs_and_then_refuses_clearly(world: World) {
@@ -92,5 +94,40 @@ fn a_server_without_the_new_key_accepts_all_until_it_signs_and_then_refuses_clea
         assert_eq!(at_second(&town.worker).get(&path).expect(200)["family_name"], name);
     }
     start(&town).unwrap();
+    town.world.verify();
+}
+
+#[track_caller]
+fn asks_again(answer: Answer) {
+    assert_eq!(answer.header("retry-after"), Some("1"), "{}", String::from_utf8_lossy(&answer.bytes));
+    answer.refused(503, "unavailable");
+}
+
+fn a_server_that_has_missed_a_retirement_asks_to_try_again_and_seals_once_it_has_heard_of_it(world: World) {
+    let town = Town::new(world);
+    let old = town.world.state.keys.now().identity.current().to_string();
+    // it read its keys last before the new one was made
+    let late = KeyStore::open(&town.world.directory.join("keys"), OVERLAP, town.world.now()).unwrap();
+    let there = town.world.served_beside(late.clone());
+    let worker = there.with_token(town.worker.token.as_deref().unwrap());
+    let household = json!({"adults": 1, "children": 0, "commune": "62427", "identity": {"family_name": "Exemple"}});
+    let id = worker.post("/api/v1/households", household.clone()).expect(201)["id"].as_str().unwrap().to_owned();
+    rotate(&town.world, Purpose::Identity);
+    begin(&town.world);
+    town.world.pass_minutes(5);
+    retire(&town.world, &old).unwrap();
+
+    let counts = Sql::of(&town.world).counts();
+    let path = format!("/api/v1/households/{id}/identity");
+    asks_again(worker.post("/api/v1/households", household.clone()));
+    asks_again(worker.put(&path, identity(json!({"family_name": "Autre"}))));
+    assert_eq!(Sql::of(&town.world).counts(), counts);
+    let begin = json!({"password": PASSWORD});
+    asks_again(worker.post("/api/v1/access/second-factor", begin.clone()));
+    // at its next look
+    keyring::look(&town.world.state.db, &late);
+    worker.post("/api/v1/households", household).expect(201);
+    worker.put(&path, identity(json!({"family_name": "Autre"}))).expect(200);
+    worker.post("/api/v1/access/second-factor", begin).expect(201);
     town.world.verify();
 }
