@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant as Stopwatch};
 
 use primeur::db::{Db, Settings};
-use primeur::kit::time::{Instant, ManualClock};
+use primeur::kit::error::Error;
+use primeur::kit::time::{Clock, Instant, ManualClock, SystemClock};
 use serde_json::Value;
 
 use crate::support::client::new_key;
@@ -92,6 +93,62 @@ fn a_clock_that_is_hours_behind_writes_nothing_until_it_is_set_right(world: Worl
     town.world.set_clock("2026-07-31T22:00:02Z");
     till.client.post_with_key("/api/v1/redemptions", &key, basket).expect(201);
     town.world.verify();
+}
+
+/// The system's clock, wrong by so many seconds.
+struct Wrong(i64);
+
+impl Clock for Wrong {
+    fn now(&self) -> Instant {
+        SystemClock.now().plus_seconds(self.0)
+    }
+
+    fn is_real(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_clock_that_runs_far_ahead_of_its_databases_stops_its_own_server_and_no_other() {
+    let town = Town::with(World::since(&SystemClock.now().to_string()), Setup::of_this_year());
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    let settings = Settings { url: town.world.database_url.clone(), ..Settings::default() };
+    let ahead = |seconds| Db::open(&settings, Arc::new(Wrong(seconds))).unwrap();
+    let said = |outcome: Result<(), Error>| match outcome {
+        Err(Error::Unavailable(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let counts = Sql::of(&town.world).counts();
+    let a_day = ahead(86_400);
+    for outcome in [a_day.keep_time(), a_day.write(|_, _| Ok(())), a_day.read_settled(|_, _| Ok(()))] {
+        let why = said(outcome);
+        assert!(why.contains("ahead of the database server's: set the wrong one right"), "{why}");
+    }
+    let at_a_server_by = |clock: Arc<dyn Clock>| {
+        let there = town.world.at_a_server_by(clock);
+        Till { client: there.with_token(till.client.token.as_deref().unwrap()), ..till.clone() }
+    };
+    assert_unavailable(&at_a_server_by(Arc::new(Wrong(86_400))).redeem(&card.token, 100));
+    assert_eq!(Sql::of(&town.world).counts(), counts);
+
+    // some minutes are nobody's fault, and not an hour more
+    ahead(55 * 60).keep_time().unwrap();
+    said(ahead(65 * 60).keep_time());
+    // by the right clock all goes on
+    at_a_server_by(Arc::new(SystemClock)).redeem(&card.token, 100).expect(201);
+    let own = Db::open(&settings, Arc::new(SystemClock)).unwrap();
+    let reached = own.write(|_, now| Ok(now)).unwrap();
+    assert!(reached < SystemClock.now().plus_minutes(56), "{reached}");
+    town.world.verify();
+}
+
+/// There is no other clock to tell it from a service that was off for a day.
+#[test]
+fn on_sqlite_a_clock_may_jump_ahead() {
+    let world = World::on_sqlite();
+    let settings = Settings { url: world.database_url.clone(), ..Settings::default() };
+    Db::open(&settings, Arc::new(SystemClock)).unwrap().keep_time().unwrap();
+    Db::open(&settings, Arc::new(Wrong(86_400))).unwrap().keep_time().unwrap();
 }
 
 #[track_caller]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
 use diesel::prelude::*;
 use diesel::r2d2;
+use diesel::sql_types::Nullable;
 
 use super::backend::Conn;
 use super::connect::{Manager, Settings, end};
@@ -16,6 +17,7 @@ use super::turn::{Turn, Turns};
 use super::wipe;
 use crate::kit::error::{Error, Result};
 use crate::kit::keys::Digest32;
+use crate::kit::sql::ty;
 use crate::kit::time::{Clock, Instant};
 
 /// Writers hold this advisory lock shared; a report on a past month takes it alone for a moment, and so waits for them.
@@ -37,6 +39,9 @@ const TRIES: u32 = 10;
 
 /// A clock that has gone back further than this is not waited for: a wrong zone or summer time makes two hours.
 const MAX_BEHIND_SECONDS: i64 = 3 * 3600;
+
+/// A clock that is further ahead of the database server's writes nothing: less than what the others wait for.
+const MAX_AHEAD_SECONDS: i64 = 3600;
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
@@ -208,12 +213,28 @@ impl Db {
     }
 
     /// The time of a write: the clock's, but never earlier than what this process has written, or than what any server
-    /// has kept in the database. So a closed month stays closed where a clock is set back, or late.
+    /// has kept in the database. So a closed month stays closed where a clock is set back, or late. Nor far ahead of
+    /// PostgreSQL's own clock, since all other servers would have to wait for what is reached; on SQLite there is one
+    /// clock, and nothing to tell a wrong one from a service that was off for days.
     fn reckon(&self, conn: &mut Conn) -> Result<Instant> {
-        let kept: Instant = clock::table.select(clock::reached).first(conn)?;
+        let (kept, its_own): (Instant, Option<Instant>) = match conn {
+            Conn::Pg(conn) => {
+                let its_own = diesel::dsl::sql::<Nullable<ty::Instant>>("clock_timestamp()");
+                clock::table.select((clock::reached, its_own)).first(conn)?
+            }
+            Conn::Sqlite(conn) => (clock::table.select(clock::reached).first(conn)?, None),
+        };
+        let read = self.clock.now().as_second();
+        if let Some(ahead) = its_own.filter(|_| self.clock.is_real()).map(|its_own| read - its_own.as_second())
+            && ahead > MAX_AHEAD_SECONDS
+        {
+            return Err(Error::Unavailable(format!(
+                "the clock of this server is {ahead} s ahead of the database server's: set the wrong one right"
+            )));
+        }
         self.latest.fetch_max(kept.as_microsecond(), Ordering::SeqCst);
         let now = self.now();
-        let behind = now.as_second() - self.clock.now().as_second();
+        let behind = now.as_second() - read;
         if behind > MAX_BEHIND_SECONDS {
             return Err(Error::Unavailable(format!(
                 "the clock of this server is {behind} s behind what the database has reached: set it right"

@@ -263,6 +263,9 @@ impl<'de> Deserialize<'de> for Zone {
 /// Where the time comes from: the system in service, a hand-set clock in tests and the demo.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Instant;
+
+    /// Whether it is meant to tell what the clocks of other machines tell.
+    fn is_real(&self) -> bool;
 }
 
 pub struct SystemClock;
@@ -270,6 +273,10 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Instant {
         Instant::from_microsecond(Timestamp::now().as_microsecond())
+    }
+
+    fn is_real(&self) -> bool {
+        true
     }
 }
 
@@ -290,6 +297,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
         Instant::from_microsecond(self.0.load(Ordering::SeqCst))
+    }
+
+    fn is_real(&self) -> bool {
+        false
     }
 }
 

@@ -15,7 +15,7 @@ use primeur::http::State;
 use primeur::http::address::Proxies;
 use primeur::http::guard::Limits;
 use primeur::kit::keys::{KeyStore, Keys};
-use primeur::kit::time::{Instant, ManualClock, SystemClock};
+use primeur::kit::time::{Clock, Instant, ManualClock, SystemClock};
 use primeur::{access, app, schedule, verify};
 
 use super::{Client, Process};
@@ -172,8 +172,13 @@ impl World {
 
     /// A client of another server on the same database and keys, which shares nothing else with the first.
     pub fn at_another_server(&self) -> Client {
+        self.at_a_server_by(Arc::new(self.clock.clone()))
+    }
+
+    /// The same, where that server goes by a clock of its own.
+    pub fn at_a_server_by(&self, clock: Arc<dyn Clock>) -> Client {
         let settings = Settings { url: self.database_url.clone(), connections: 4, ..Settings::default() };
-        let db = Db::open(&settings, Arc::new(self.clock.clone())).unwrap();
+        let db = Db::open(&settings, clock).unwrap();
         let keys = KeyStore::open(&self.directory.join("keys"), OVERLAP, db.now()).unwrap();
         self.serve_beside(State { db, keys, ..self.state.clone() })
     }
