@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 use super::complaint::Complaint;
 
@@ -175,8 +177,34 @@ macro_rules! text_enum {
     };
 }
 
+/// Words without what people write now so and now so: case, accents, ligatures, and all that is neither letter nor digit.
+/// Fingerprints in databases are made of it: it never changes.
+pub fn fold(text: &str) -> String {
+    // upper case first: it has one form for letters that have several small ones (ς and σ, ſ and s)
+    let upper: String = text.nfkd().flat_map(char::to_uppercase).collect();
+    let lower: String = upper.chars().flat_map(char::to_lowercase).collect();
+    let mut folded = String::with_capacity(lower.len());
+    for letter in lower.nfkd().filter(|c| !is_combining_mark(*c)) {
+        match letter {
+            'œ' => folded.push_str("oe"),
+            'æ' => folded.push_str("ae"),
+            'ß' => folded.push_str("ss"),
+            'þ' => folded.push_str("th"),
+            'ø' => folded.push('o'),
+            'đ' | 'ð' => folded.push('d'),
+            'ł' => folded.push('l'),
+            'ı' => folded.push('i'),
+            letter if letter.is_alphanumeric() => folded.push(letter),
+            _ => {}
+        }
+    }
+    folded
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -196,6 +224,67 @@ mod tests {
             ["", "lea", "@exemple.fr", "lea@", "lea@fr", "a@b@c.fr", "a b@c.fr", "a\u{202e}b@c.fr", "a\u{200b}b@c.fr"]
         {
             assert!(bad.parse::<Email>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_same_however_it_is_written() {
+        for (one, other) in [
+            ("Lefèvre", "LEFEVRE"),
+            ("Le Goff", "le-goff"),
+            ("D’Hérouville", "d'herouville"),
+            ("Cœur", "COEUR"),
+            ("Lætitia", "Laetitia"),
+            ("Weiß", "WEISS"),
+            ("Zoé", "Zoe\u{301}"),
+            ("Jean-Pierre", "Jean Pierre"),
+            ("Łukasz", "Lukasz"),
+            ("Søren", "SOREN"),
+            ("Yağmur", "YAGMUR"),
+            ("Iğdır", "IGDIR"),
+            ("François\u{a0}Noël", "francoisnoel"),
+            ("Nguyễn", "Nguyen"),
+            ("Παύλος", "ΠΑΥΛΟΣ"),
+        ] {
+            assert_eq!(fold(one), fold(other), "{one} {other}");
+        }
+        assert_eq!(fold("Élise-Cœur d’Été"), "elisecoeurdete");
+    }
+
+    #[test]
+    fn different_names_stay_different() {
+        let names = [
+            "Martin", "Martine", "Martins", "Marin", "Dupont", "Dupond", "Durand", "Durant", "Lefebvre", "Lefèvre",
+            "Le Goff", "Legoux", "Nguyen", "Ngyen", "Benali", "Ben Ali", "محمد", "أحمد", "Иван", "Анна", "李", "王",
+        ];
+        let mut folded: Vec<String> = names.iter().map(|name| fold(name)).collect();
+        assert!(folded.iter().all(|name| !name.is_empty()), "{folded:?}");
+        folded.sort();
+        folded.dedup();
+        // but for the two that are one name written twice
+        assert_eq!(folded.len(), names.len() - 1, "{folded:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn folding_twice_is_folding_once(name in "\\PC{0,40}") {
+            let once = fold(&name);
+            prop_assert_eq!(fold(&once), once);
+        }
+
+        #[test]
+        fn case_accents_and_spaces_do_not_matter(name in "[a-zàâäçéèêëîïôöùûüÿœæA-ZÉÈÀÇŒ]{1,20}", at in 0_usize..20) {
+            let once = fold(&name);
+            prop_assert_eq!(&fold(&name.to_uppercase()), &once);
+            prop_assert_eq!(&fold(&name.to_lowercase()), &once);
+            prop_assert_eq!(&fold(&name.nfd().collect::<String>()), &once);
+            prop_assert_eq!(&fold(&name.nfd().filter(|c| !is_combining_mark(*c)).collect::<String>()), &once);
+            let mut spaced: Vec<char> = name.chars().collect();
+            for mark in [' ', '-', '\'', '’', '.'] {
+                spaced.insert(at.min(spaced.len()), mark);
+            }
+            prop_assert_eq!(&fold(&spaced.into_iter().collect::<String>()), &once);
+            prop_assert!(once.bytes().all(|b| b.is_ascii_lowercase()), "{}", once);
         }
     }
 }
