@@ -5,12 +5,12 @@ mod store;
 use crate::audit::{self, Action, Who};
 use crate::db::Conn;
 use crate::kit::error::{Error, Result};
-use crate::kit::id::PersonId;
 use crate::kit::keys::{KeyId, Keys, Purpose};
-use crate::kit::seal::Sealed;
 use crate::kit::time::Instant;
 
-pub use store::KnownKey;
+pub use store::{
+    KnownKey, begun_second_factors_under, reseal_begun_second_factor, reseal_second_factor, second_factors_under,
+};
 
 /// What second factors are sealed for, begun or in force.
 pub const SECOND_FACTOR: &str = "totp";
@@ -86,46 +86,6 @@ pub fn retire_key(conn: &mut Conn, now: Instant, key: &KnownKey, detail: &str) -
         return Ok(());
     }
     audit::record(conn, now, Who::SERVICE, Action::KeyRetired, &key.key_id, Some(format!("{}{detail}", key.purpose)))
-}
-
-/// Second factors under some keys, in order of person, after one.
-pub fn second_factors_under(
-    conn: &mut Conn,
-    keys: &[KeyId],
-    after: Option<[u8; 16]>,
-    limit: i64,
-) -> Result<Vec<Sealed>> {
-    let heads = keys.iter().map(|key| key.0.to_vec()).collect();
-    Ok(seals(store::second_factors_under(conn, heads, after.map(person), limit)?))
-}
-
-/// Puts a seal in the place of another, if that still stands there; returns how many it has replaced.
-pub fn reseal_second_factor(conn: &mut Conn, old: &Sealed, _: KeyId, new: &[u8]) -> Result<usize> {
-    store::replace_second_factor(conn, person(old.row), &old.bytes, new)
-}
-
-/// As [`second_factors_under`], of those that were begun and are not in force yet.
-pub fn begun_second_factors_under(
-    conn: &mut Conn,
-    keys: &[KeyId],
-    after: Option<[u8; 16]>,
-    limit: i64,
-) -> Result<Vec<Sealed>> {
-    let heads = keys.iter().map(|key| key.0.to_vec()).collect();
-    Ok(seals(store::begun_second_factors_under(conn, heads, after.map(person), limit)?))
-}
-
-/// As [`reseal_second_factor`], of one that was begun.
-pub fn reseal_begun_second_factor(conn: &mut Conn, old: &Sealed, _: KeyId, new: &[u8]) -> Result<usize> {
-    store::replace_begun_second_factor(conn, person(old.row), &old.bytes, new)
-}
-
-fn seals(rows: Vec<(PersonId, Option<Vec<u8>>)>) -> Vec<Sealed> {
-    rows.into_iter().map(|(id, bytes)| Sealed { row: *id.as_bytes(), bytes: bytes.unwrap_or_default() }).collect()
-}
-
-fn person(row: [u8; 16]) -> PersonId {
-    PersonId::from_uuid(uuid::Uuid::from_bytes(row))
 }
 
 impl KnownKey {

@@ -1,12 +1,14 @@
 //! The SQL of keys, and of second factors under seal.
 
 use diesel::prelude::*;
+use uuid::Uuid;
 
 use crate::db::schema::{people, signing_keys};
 use crate::db::{Conn, Upsert, key_of_seal};
 use crate::kit::error::Result;
 use crate::kit::id::PersonId;
-use crate::kit::keys::Purpose;
+use crate::kit::keys::{KeyId, Purpose};
+use crate::kit::seal::Sealed;
 use crate::kit::time::Instant;
 
 /// A key that this database has been used with.
@@ -40,33 +42,36 @@ pub fn retire(conn: &mut Conn, id: &str, now: Instant) -> Result<usize> {
     Ok(diesel::update(used).set(signing_keys::retired_at.eq(now)).execute(conn)?)
 }
 
-/// What moves the seals of one column of people.
+/// What moves the seals of one column of people: finds those under some keys, in order of person, after one; and puts one
+/// in the place of another, if that still stands there, telling how many it has replaced.
 macro_rules! sealed_column {
-    ($column:path: $under:ident, $replace:ident) => {
-        pub fn $under(
-            conn: &mut Conn,
-            keys: Vec<Vec<u8>>,
-            after: Option<PersonId>,
-            limit: i64,
-        ) -> Result<Vec<(PersonId, Option<Vec<u8>>)>> {
+    ($column:path: $under:ident, $reseal:ident) => {
+        pub fn $under(conn: &mut Conn, keys: &[KeyId], after: Option<[u8; 16]>, limit: i64) -> Result<Vec<Sealed>> {
+            let heads: Vec<Vec<u8>> = keys.iter().map(|key| key.0.to_vec()).collect();
             let mut query = people::table
-                .filter(key_of_seal($column).eq_any(keys))
+                .filter(key_of_seal($column).eq_any(heads))
                 .select((people::id, $column))
                 .order(people::id)
                 .limit(limit)
                 .into_boxed();
             if let Some(after) = after {
-                query = query.filter(people::id.gt(after));
+                query = query.filter(people::id.gt(person(after)));
             }
-            Ok(query.load(conn)?)
+            let rows: Vec<(PersonId, Option<Vec<u8>>)> = query.load(conn)?;
+            let sealed = |(id, bytes): (PersonId, Option<Vec<u8>>)| Some(Sealed { row: *id.as_bytes(), bytes: bytes? });
+            Ok(rows.into_iter().filter_map(sealed).collect())
         }
 
-        pub fn $replace(conn: &mut Conn, id: PersonId, old: &[u8], new: &[u8]) -> Result<usize> {
-            let unchanged = people::table.find(id).filter($column.eq(old));
+        pub fn $reseal(conn: &mut Conn, old: &Sealed, _: KeyId, new: &[u8]) -> Result<usize> {
+            let unchanged = people::table.find(person(old.row)).filter($column.eq(&old.bytes));
             Ok(diesel::update(unchanged).set($column.eq(new)).execute(conn)?)
         }
     };
 }
 
-sealed_column!(people::totp_sealed: second_factors_under, replace_second_factor);
-sealed_column!(people::totp_pending_sealed: begun_second_factors_under, replace_begun_second_factor);
+sealed_column!(people::totp_sealed: second_factors_under, reseal_second_factor);
+sealed_column!(people::totp_pending_sealed: begun_second_factors_under, reseal_begun_second_factor);
+
+fn person(row: [u8; 16]) -> PersonId {
+    PersonId::from_uuid(Uuid::from_bytes(row))
+}
