@@ -32,19 +32,10 @@ on_both_databases!(
     a_database_whose_keys_are_gone_is_not_opened,
 );
 
-const LOGIN: &str = "/api/v1/access/login";
 const ADMINISTRATOR: &str = "admin@primeur.example";
-
-fn log_in(world: &World, email: &str, password: &str) -> Answer {
-    world.anybody().post(LOGIN, json!({"email": email, "password": password}))
-}
 
 fn refresh(world: &World, token: &Value) -> Answer {
     world.anybody().post("/api/v1/access/refresh", json!({"refresh_token": token}))
-}
-
-fn signed_in(world: &World, tokens: &Value) -> Client {
-    world.anybody().with_token(tokens["access_token"].as_str().unwrap())
 }
 
 fn me(client: &Client) -> Answer {
@@ -55,28 +46,28 @@ fn a_wrong_password_and_an_unknown_address_are_answered_alike(world: World) {
     let administrator = administrator(&world);
     let invited = invite(&administrator, &organisation_of(&administrator), "attendue@primeur.example").expect(201);
     assert!(invited["invitation"].is_string());
-    let wrong = log_in(&world, ADMINISTRATOR, "des poires et des pommes").refused(401, "invalid_credentials");
+    let wrong = world.anybody().log_in(ADMINISTRATOR, "des poires et des pommes").refused(401, "invalid_credentials");
     for (email, password) in [
         ("personne@primeur.example", PASSWORD),
         ("attendue@primeur.example", PASSWORD), // has not accepted the invitation yet
         (ADMINISTRATOR, ""),
         (ADMINISTRATOR, "nul\0nul"),
     ] {
-        assert_eq!(log_in(&world, email, password).refused(401, "invalid_credentials"), wrong, "{email}");
+        assert_eq!(world.anybody().log_in(email, password).refused(401, "invalid_credentials"), wrong, "{email}");
     }
-    let tokens = log_in(&world, "  ADMIN@primeur.example ", PASSWORD).expect(200);
-    let mut me = me(&signed_in(&world, &tokens)).expect(200);
+    let tokens = world.anybody().log_in("  ADMIN@primeur.example ", PASSWORD).expect(200);
+    let mut me = me(&world.anybody().signed_in(&tokens)).expect(200);
     assert_eq!(me.as_object_mut().unwrap().remove("second_factor"), Some(json!("not_set")));
     assert_eq!(me, tokens["person"]);
 }
 
 fn a_refresh_token_works_once(world: World) {
     administrator(&world);
-    let first = log_in(&world, ADMINISTRATOR, PASSWORD).expect(200);
+    let first = world.anybody().log_in(ADMINISTRATOR, PASSWORD).expect(200);
     let second = refresh(&world, &first["refresh_token"]).expect(200);
     assert_ne!(first["refresh_token"], second["refresh_token"]);
     let third = refresh(&world, &second["refresh_token"]).expect(200);
-    me(&signed_in(&world, &third)).expect(200);
+    me(&world.anybody().signed_in(&third)).expect(200);
     refresh(&world, &first["refresh_token"]).refused(401, "invalid_refresh_token");
     for unknown in ["", "x", &"a".repeat(52)] {
         refresh(&world, &json!(unknown)).refused(401, "invalid_refresh_token");
@@ -85,22 +76,23 @@ fn a_refresh_token_works_once(world: World) {
 
 fn signing_out_ends_the_access_token_at_once(world: World) {
     administrator(&world);
-    let (here, there) = (log_in(&world, ADMINISTRATOR, PASSWORD), log_in(&world, ADMINISTRATOR, PASSWORD));
+    let (here, there) =
+        (world.anybody().log_in(ADMINISTRATOR, PASSWORD), world.anybody().log_in(ADMINISTRATOR, PASSWORD));
     let (here, there) = (here.expect(200), there.expect(200));
-    let client = signed_in(&world, &here);
+    let client = world.anybody().signed_in(&here);
     client.act("/api/v1/access/logout").expect(204);
     me(&client).refused(401, "unauthenticated");
     client.act("/api/v1/access/logout").refused(401, "unauthenticated");
     refresh(&world, &here["refresh_token"]).refused(401, "invalid_refresh_token");
-    me(&signed_in(&world, &there)).expect(200);
+    me(&world.anybody().signed_in(&there)).expect(200);
 }
 
 fn an_access_token_and_a_session_end_in_time(world: World) {
     administrator(&world);
     let world = world.with_short_sessions();
-    let tokens = log_in(&world, ADMINISTRATOR, PASSWORD).expect(200);
+    let tokens = world.anybody().log_in(ADMINISTRATOR, PASSWORD).expect(200);
     assert_eq!(tokens["expires_in"], 600);
-    let client = signed_in(&world, &tokens);
+    let client = world.anybody().signed_in(&tokens);
     world.set_clock("2026-07-01T08:09:59Z");
     me(&client).expect(200);
     world.set_clock("2026-07-01T08:10:00Z");
@@ -113,9 +105,9 @@ fn an_access_token_and_a_session_end_in_time(world: World) {
     let last = refresh(&world, &tokens["refresh_token"]).expect(200);
     assert_eq!(last["expires_in"], 300);
     world.set_clock("2026-07-01T20:00:00Z");
-    me(&signed_in(&world, &last)).refused(401, "unauthenticated");
+    me(&world.anybody().signed_in(&last)).refused(401, "unauthenticated");
     refresh(&world, &last["refresh_token"]).refused(401, "invalid_refresh_token");
-    log_in(&world, ADMINISTRATOR, PASSWORD).expect(200);
+    world.anybody().log_in(ADMINISTRATOR, PASSWORD).expect(200);
 }
 
 /// The claims of a good token, and its parts as they were sent.
@@ -218,8 +210,8 @@ fn an_invitation_works_once_and_expires(world: World) {
     accept(&json!("x"), PASSWORD).refused(401, "invalid_invitation");
     accept(&invited["invitation"], PASSWORD).expect(204);
     accept(&invited["invitation"], "un autre mot de passe").refused(401, "invalid_invitation");
-    log_in(&world, "une@primeur.example", "un autre mot de passe").refused(401, "invalid_credentials");
-    log_in(&world, "une@primeur.example", PASSWORD).expect(200);
+    world.anybody().log_in("une@primeur.example", "un autre mot de passe").refused(401, "invalid_credentials");
+    world.anybody().log_in("une@primeur.example", PASSWORD).expect(200);
 
     let late = invite(&administrator, &own, "deux@primeur.example").expect(201);
     let timely = invite(&administrator, &own, "trois@primeur.example").expect(201);
@@ -227,7 +219,7 @@ fn an_invitation_works_once_and_expires(world: World) {
     accept(&timely["invitation"], PASSWORD).expect(204);
     world.set_clock("2026-07-04T08:00:00Z");
     accept(&late["invitation"], PASSWORD).refused(401, "invalid_invitation");
-    log_in(&world, "deux@primeur.example", PASSWORD).refused(401, "invalid_credentials");
+    world.anybody().log_in("deux@primeur.example", PASSWORD).refused(401, "invalid_credentials");
 }
 
 fn each_brings_in_whom_they_may(world: World) {
@@ -299,7 +291,7 @@ fn a_second_administrator_cannot_be_made_by_the_command_line(world: World) {
     let second =
         world.state.db.write(|conn, now| create_first_administrator(conn, now, &organisation, &email, &name, &hash));
     assert_eq!(second.err().map(|error| error.code()), Some(Code::InvalidRequest));
-    log_in(&world, "intrus@primeur.example", PASSWORD).refused(401, "invalid_credentials");
+    world.anybody().log_in("intrus@primeur.example", PASSWORD).refused(401, "invalid_credentials");
 }
 
 fn of_two_first_administrators_at_once_one_is_made(world: World) {

@@ -10,7 +10,7 @@ use crate::support::client::new_key;
 use crate::support::contract::{self, Operation};
 use crate::support::town::{Setup, join, newcomer, siret};
 use crate::support::world::PASSWORD;
-use crate::support::{Client, Town, World, on_both_databases};
+use crate::support::{Client, Town, World, id, on_both_databases};
 
 on_both_databases!(
     every_change_that_somebody_makes_leaves_its_entry_once,
@@ -132,10 +132,6 @@ fn filled_in_order(operation: &Operation, ids: &mut std::slice::Iter<&str>) -> S
 
 fn id_of(client: &Client) -> String {
     client.get("/api/v1/access/me").expect(200)["id"].as_str().unwrap().to_owned()
-}
-
-fn id(answer: &Value) -> String {
-    answer["id"].as_str().unwrap().to_owned()
 }
 
 fn every_change_that_somebody_makes_leaves_its_entry_once(world: World) {

@@ -58,9 +58,7 @@ fn email(client: &Client) -> String {
 }
 
 fn signed_in(client: &Client, email: &str) -> Client {
-    let login = serde_json::json!({"email": email, "password": PASSWORD});
-    let tokens = client.post("/api/v1/access/login", login).expect(200);
-    client.with_token(tokens["access_token"].as_str().unwrap())
+    client.signed_in(&client.log_in(email, PASSWORD).expect(200))
 }
 
 /// Ends the sales, also when a test fails.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::new_key;
 use crate::support::town::{Setup, newcomer, rules_with};
-use crate::support::{Client, Town, World, cents, on_both_databases};
+use crate::support::{Client, Town, World, cents, id, on_both_databases};
 
 on_both_databases!(
     the_promise_follows_the_composition_and_is_committed_whole_at_once,
@@ -25,10 +25,6 @@ on_both_databases!(
     a_household_may_come_back_after_leaving_and_after_the_end,
     one_key_sent_twenty_times_at_once_enrols_once,
 );
-
-fn id(value: &Value) -> String {
-    value["id"].as_str().unwrap().to_owned()
-}
 
 fn state(town: &Town, enrolment: &str) -> String {
     town.enrolment(enrolment)["state"].as_str().unwrap().to_owned()

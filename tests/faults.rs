@@ -18,7 +18,7 @@ use crate::support::client::new_key;
 use crate::support::sql::Sql;
 use crate::support::town::{Setup, Till};
 use crate::support::world::new_postgresql_database;
-use crate::support::{Answer, Card, Cluster, Process, Town, World, cents, on_both_databases};
+use crate::support::{Answer, Card, Cluster, Process, Town, World, cents, id, on_both_databases};
 
 on_both_databases!(
     a_clock_that_goes_back_an_hour_stops_nobody_and_reopens_no_month,
@@ -29,10 +29,6 @@ on_both_databases!(
 fn another_server(world: &World, clock: &str) -> Db {
     let settings = Settings { url: world.database_url.clone(), ..Settings::default() };
     Db::open(&settings, Arc::new(ManualClock::at(clock.parse().unwrap()))).unwrap()
-}
-
-fn id(answer: &Value) -> String {
-    answer["id"].as_str().unwrap().to_owned()
 }
 
 fn a_clock_that_goes_back_an_hour_stops_nobody_and_reopens_no_month(world: World) {

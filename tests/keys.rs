@@ -149,7 +149,7 @@ fn a_login_from_before_a_rotation_lasts_until_its_own_end(world: World) {
     let after = log_in(&anybody, &login);
     assert_eq!(key_of_login(&after), new_key);
 
-    let me = |tokens: &Value| anybody.with_token(tokens["access_token"].as_str().unwrap()).get("/api/v1/access/me");
+    let me = |tokens: &Value| anybody.signed_in(tokens).get("/api/v1/access/me");
     world.pass_minutes(3);
     me(&before).expect(200);
     me(&after).expect(200);

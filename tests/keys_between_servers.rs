@@ -43,7 +43,7 @@ fn a_server_without_the_new_key_accepts_all_until_it_signs_and_then_refuses_clea
         let made = town.worker.post("/api/v1/households", body).expect(201);
         format!("/api/v1/households/{}/identity", made["id"].as_str().unwrap())
     };
-    let me = |tokens: &Value| second.with_token(tokens["access_token"].as_str().unwrap()).get("/api/v1/access/me");
+    let me = |tokens: &Value| second.signed_in(tokens).get("/api/v1/access/me");
     // the overlap: the second server does not know the keys, and accepts whatever the first signs and seals
     let (card, path) = (town.new_card(), household("Lucienne Exemple"));
     till.redeem(&card.token, 100).expect(201);

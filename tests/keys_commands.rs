@@ -129,7 +129,7 @@ fn are_rotated(mut process: Process) {
         key_of_login(&log_in(&anybody, &login)) == new_login
     });
     assert!(taken, "{}", std::fs::read_to_string(process.log()).unwrap());
-    anybody.with_token(before["access_token"].as_str().unwrap()).get("/api/v1/access/me").expect(200);
+    anybody.signed_in(&before).get("/api/v1/access/me").expect(200);
     let new_card = town.new_card();
     assert_eq!(key_of_card(&new_card.token), voucher);
     for card in [&old_card, &new_card] {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::new_key;
 use crate::support::town::{Setup, administrator, newcomer, rules_with};
-use crate::support::{Client, Town, World, cents, on_both_databases};
+use crate::support::{Client, Town, World, cents, id, on_both_databases};
 
 on_both_databases!(
     a_draft_opens_once_it_has_a_legal_basis_and_an_agreement,
@@ -19,10 +19,6 @@ on_both_databases!(
     the_budget_adds_up_at_every_step,
     the_budget_foresees_when_the_money_runs_out,
 );
-
-fn id(value: &Value) -> String {
-    value["id"].as_str().unwrap().to_owned()
-}
 
 fn draft(rules: Value) -> Value {
     json!({

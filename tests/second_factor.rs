@@ -36,10 +36,6 @@ fn log_in(world: &World, password: &str, code: Option<&str>) -> Answer {
     world.anybody().post("/api/v1/access/login", body)
 }
 
-fn signed_in(world: &World, tokens: &Value) -> Client {
-    world.anybody().with_token(tokens["access_token"].as_str().unwrap())
-}
-
 fn me(client: &Client) -> Value {
     client.get("/api/v1/access/me").expect(200)
 }
@@ -69,7 +65,7 @@ fn newest(administrator: &Client, count: usize) -> Vec<[Value; 3]> {
 fn a_login_asks_for_a_code_once_the_authenticator_is_confirmed(world: World) {
     let here = administrator(&world);
     let person = id_of(&here);
-    let there = signed_in(&world, &log_in(&world, PASSWORD, None).expect(200));
+    let there = world.anybody().signed_in(&log_in(&world, PASSWORD, None).expect(200));
     show(&here, "/confirm", "123456").refused(409, "person_state");
     let first = Authenticator::begun(&here, None);
     // begun again, and not yet in force: the login asks for nothing
@@ -96,7 +92,7 @@ fn a_login_asks_for_a_code_once_the_authenticator_is_confirmed(world: World) {
     assert_eq!(log_in(&world, PASSWORD, Some("0000-0000-0000")).expect(401), refused);
     // nothing of that used the code up
     let spaced = format!("{} {}", &code[..3], &code[3..]);
-    let client = signed_in(&world, &log_in(&world, PASSWORD, Some(&spaced)).expect(200));
+    let client = world.anybody().signed_in(&log_in(&world, PASSWORD, Some(&spaced)).expect(200));
     assert_eq!(me(&client)["second_factor"], "in_force");
     let [action, _, detail] = newest(&client, 1).remove(0);
     assert_eq!((action, detail), (json!("logged_in"), json!("code")));
@@ -258,7 +254,7 @@ fn a_recovery_code_is_good_once_and_new_ones_end_the_old(world: World) {
     for code in &recovery[..3] {
         let typed = code.to_uppercase().replace('-', " ");
         let tokens = log_in(&world, PASSWORD, Some(&typed)).expect(200);
-        let [action, _, detail] = newest(&signed_in(&world, &tokens), 1).remove(0);
+        let [action, _, detail] = newest(&world.anybody().signed_in(&tokens), 1).remove(0);
         assert_eq!((action, detail), (json!("logged_in"), json!("recovery_code")));
         log_in(&world, PASSWORD, Some(code)).refused(401, "invalid_credentials");
     }
@@ -306,7 +302,7 @@ fn a_new_authenticator_needs_a_code_of_the_old_one_which_stays_until_then(world:
 fn five_wrong_codes_end_the_session(world: World) {
     let client = administrator(&world);
     let (authenticator, recovery) = Authenticator::in_force(&client, world.now());
-    let other = signed_in(&world, &log_in(&world, PASSWORD, Some(&recovery[0])).expect(200));
+    let other = world.anybody().signed_in(&log_in(&world, PASSWORD, Some(&recovery[0])).expect(200));
     world.pass_minutes(1);
     for path in ["", "/recovery-codes", "/remove", ""] {
         show(&client, path, &wrong(&world, &authenticator)).refused(409, "wrong_code");
@@ -361,7 +357,7 @@ fn a_lost_second_factor_is_taken_away_by_whoever_may_invite(world: World) {
             let body = json!({"email": email, "password": PASSWORD});
             world.anybody().post("/api/v1/access/login", body).expect(status)
         };
-        let client = signed_in(&world, &again(200));
+        let client = world.anybody().signed_in(&again(200));
         Authenticator::in_force(&client, world.now());
         again(401);
         reset(&client, &person).refused(403, "forbidden");

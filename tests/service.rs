@@ -165,10 +165,6 @@ impl Drop for Running {
     }
 }
 
-fn log_in(client: &Client, email: &str) -> crate::support::Answer {
-    client.post("/api/v1/access/login", json!({"email": email, "password": PASSWORD}))
-}
-
 fn the_first_start_makes_keys_and_nobody(place: Place) {
     let service = place.serve();
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -182,7 +178,7 @@ fn the_first_start_makes_keys_and_nobody(place: Place) {
     let kind = if place.database.starts_with("sqlite") { "sqlite" } else { "postgresql" };
     assert_eq!(client.get("/health/ready").expect(200), json!({"status": "ok", "database": kind}));
     for email in ["admin@primeur.example", "admin@example.com", "camille.vasseur@trois-vallees.example"] {
-        log_in(&client, email).refused(401, "invalid_credentials");
+        client.log_in(email, PASSWORD).refused(401, "invalid_credentials");
     }
     client.get("/api/v1/people").refused(401, "unauthenticated");
     let mut second = place.command(&["serve"]).stderr(Stdio::null()).spawn().unwrap();
@@ -201,9 +197,9 @@ fn the_first_administrator_is_made_once_with_a_password_from_standard_input(plac
     assert!(String::from_utf8(again.stderr).unwrap().contains("there is one already"));
 
     let service = place.serve();
-    let person = log_in(&service.client(), "admin@primeur.example").expect(200)["person"].clone();
+    let person = service.client().log_in("admin@primeur.example", PASSWORD).expect(200)["person"].clone();
     assert_eq!((&person["role"], &person["lead"]), (&json!("administrator"), &json!(true)));
-    log_in(&service.client(), "intrus@primeur.example").refused(401, "invalid_credentials");
+    service.client().log_in("intrus@primeur.example", PASSWORD).refused(401, "invalid_credentials");
 }
 
 fn a_start_without_the_keys_of_its_database_fails_and_makes_no_others(place: Place) {
@@ -303,13 +299,12 @@ fn an_administrator_sets_up_a_second_factor_first_and_has_a_way_back(place: Plac
     assert!(place.create_administrator(EMAIL, PASSWORD).status.success());
     let mut service = place.serve();
     let client = service.client();
-    let signed_in = |tokens: Value| client.with_token(tokens["access_token"].as_str().unwrap());
-    let administrator = signed_in(log_in(&client, EMAIL).expect(200));
+    let administrator = client.signed_in(&client.log_in(EMAIL, PASSWORD).expect(200));
     assert_eq!(administrator.get("/api/v1/access/me").expect(200)["second_factor"], "missing");
     administrator.get("/api/v1/organisations").refused(403, "second_factor_missing");
     let (authenticator, _) = Authenticator::in_force(&administrator, SystemClock.now());
     administrator.get("/api/v1/organisations").expect(200);
-    log_in(&client, EMAIL).refused(401, "second_factor_required");
+    client.log_in(EMAIL, PASSWORD).refused(401, "second_factor_required");
     service.ask_to_stop();
     assert_eq!(service.ended().code(), Some(0));
 
@@ -317,13 +312,13 @@ fn an_administrator_sets_up_a_second_factor_first_and_has_a_way_back(place: Plac
     administrator.get("/api/v1/organisations").expect(200);
     let code = authenticator.code(SystemClock.now().plus_seconds(30));
     let body = json!({"email": EMAIL, "password": PASSWORD, "code": code});
-    let again = signed_in(client.post("/api/v1/access/login", body).expect(200));
+    let again = client.signed_in(&client.post("/api/v1/access/login", body).expect(200));
     again.get("/api/v1/organisations").expect(200);
 
     let reset = ["admin", "reset-second-factor", "--email", EMAIL];
     assert_eq!(place.says(&reset), "admin@primeur.example has no second factor any more\n");
     again.get("/api/v1/access/me").refused(401, "unauthenticated");
-    let administrator = signed_in(log_in(&client, EMAIL).expect(200));
+    let administrator = client.signed_in(&client.log_in(EMAIL, PASSWORD).expect(200));
     administrator.get("/api/v1/audit").refused(403, "second_factor_missing");
     Authenticator::in_force(&administrator, SystemClock.now());
     let entries = administrator.get("/api/v1/audit").expect(200)["items"].clone();
@@ -340,9 +335,9 @@ fn the_log_tells_requests_apart_and_nothing_of_people(place: Place) {
     assert!(place.create_administrator("admin@primeur.example", PASSWORD).status.success());
     let mut service = place.serve();
     let client = service.client();
-    log_in(&client, "quelquun@primeur.example").refused(401, "invalid_credentials");
-    let tokens = log_in(&client, "admin@primeur.example").expect(200);
-    let administrator = client.with_token(tokens["access_token"].as_str().unwrap());
+    client.log_in("quelquun@primeur.example", PASSWORD).refused(401, "invalid_credentials");
+    let tokens = client.log_in("admin@primeur.example", PASSWORD).expect(200);
+    let administrator = client.signed_in(&tokens);
     let organisation = tokens["person"]["organisation"]["id"].as_str().unwrap();
     let named = [("x-request-id", "essai-7")];
     administrator.send("GET", &format!("/api/v1/organisations/{organisation}"), &named, None).expect(200);

@@ -28,16 +28,8 @@ on_both_databases!(
 
 const NEW: &str = "treize navets sous la neige";
 
-fn log_in(world: &World, email: &str, password: &str) -> Answer {
-    world.anybody().post("/api/v1/access/login", json!({"email": email, "password": password}))
-}
-
 fn refresh(client: &Client, tokens: &Value) -> Answer {
     client.post("/api/v1/access/refresh", json!({"refresh_token": tokens["refresh_token"]}))
-}
-
-fn with(client: &Client, tokens: &Value) -> Client {
-    client.with_token(tokens["access_token"].as_str().unwrap())
 }
 
 fn me(client: &Client) -> Answer {
@@ -84,10 +76,10 @@ fn a_refresh_token_that_comes_twice_ends_the_whole_session(world: World) {
     let administrator = administrator(&world);
     let worker = newcomer(&world, &administrator, "social_structure", "CCAS").1;
     let (email, elsewhere) = (email(&worker), worker);
-    let first = log_in(&world, &email, PASSWORD).expect(200);
+    let first = world.anybody().log_in(&email, PASSWORD).expect(200);
     let second = refresh(&world.anybody(), &first).expect(200);
     let third = refresh(&world.anybody(), &second).expect(200);
-    let newest = with(&world.anybody(), &third);
+    let newest = world.anybody().signed_in(&third);
     me(&newest).expect(200);
 
     // whoever of the two is the thief: both are out, wherever they ask
@@ -107,7 +99,7 @@ fn of_two_refreshes_at_once_one_wins_and_the_session_ends(world: World) {
     let administrator = administrator(&world);
     let there = world.at_another_server();
     for _ in 0..5 {
-        let tokens = log_in(&world, "admin@primeur.example", PASSWORD).expect(200);
+        let tokens = world.anybody().log_in("admin@primeur.example", PASSWORD).expect(200);
         let here = world.anybody();
         let answers: Vec<Answer> = std::thread::scope(|scope| {
             let tries: Vec<_> =
@@ -118,7 +110,7 @@ fn of_two_refreshes_at_once_one_wins_and_the_session_ends(world: World) {
         assert_eq!((won.len(), lost.len()), (1, 2));
         lost.into_iter().for_each(|answer| drop(answer.refused(401, "invalid_refresh_token")));
         let won = won[0].json();
-        me(&with(&here, &won)).refused(401, "unauthenticated");
+        me(&here.signed_in(&won)).refused(401, "unauthenticated");
         refresh(&there, &won).refused(401, "invalid_refresh_token");
     }
     assert_eq!(count(&administrator, "refresh_token_reused"), 5);
@@ -128,22 +120,22 @@ fn a_disabled_person_is_out_at_the_next_request_on_every_server(world: World) {
     let administrator = administrator(&world);
     let (_, worker) = newcomer(&world, &administrator, "social_structure", "CCAS");
     let (email, person) = (email(&worker), id(&worker));
-    let tokens = log_in(&world, &email, PASSWORD).expect(200);
+    let tokens = world.anybody().log_in(&email, PASSWORD).expect(200);
     let there = world.at_another_server();
     // both servers have served this person: nothing of that is remembered
     for client in [&world.anybody(), &there] {
-        me(&with(client, &tokens)).expect(200);
+        me(&client.signed_in(&tokens)).expect(200);
     }
     let disabled = on_person(&administrator, &person, "disable").expect(200);
     assert_eq!((&disabled["state"], &disabled["disabled_at"]), (&json!("disabled"), &json!("2026-07-01T08:00:00Z")));
     for client in [&world.anybody(), &there] {
-        me(&with(client, &tokens)).refused(401, "unauthenticated");
+        me(&client.signed_in(&tokens)).refused(401, "unauthenticated");
         refresh(client, &tokens).refused(401, "invalid_refresh_token");
     }
     me(&worker).refused(401, "unauthenticated");
     // coming back, they begin anew
     on_person(&administrator, &person, "enable").expect(200);
-    me(&with(&there, &tokens)).refused(401, "unauthenticated");
+    me(&there.signed_in(&tokens)).refused(401, "unauthenticated");
 }
 
 fn a_disabled_person_is_answered_like_a_wrong_password_until_enabled(world: World) {
@@ -151,14 +143,14 @@ fn a_disabled_person_is_answered_like_a_wrong_password_until_enabled(world: Worl
     let (_, worker) = newcomer(&world, &administrator, "social_structure", "CCAS");
     let (email, person) = (email(&worker), id(&worker));
     on_person(&administrator, &person, "disable").expect(200);
-    let right = log_in(&world, &email, PASSWORD).refused(401, "invalid_credentials");
-    assert_eq!(log_in(&world, &email, NEW).refused(401, "invalid_credentials"), right);
+    let right = world.anybody().log_in(&email, PASSWORD).refused(401, "invalid_credentials");
+    assert_eq!(world.anybody().log_in(&email, NEW).refused(401, "invalid_credentials"), right);
     on_person(&administrator, &person, "disable").refused(409, "person_state");
     on_person(&administrator, &person, "invite").refused(409, "person_state");
     let enabled = on_person(&administrator, &person, "enable").expect(200);
     assert_eq!((&enabled["state"], &enabled["disabled_at"]), (&json!("active"), &Value::Null));
     on_person(&administrator, &person, "enable").refused(409, "person_state");
-    log_in(&world, &email, PASSWORD).expect(200);
+    world.anybody().log_in(&email, PASSWORD).expect(200);
 
     // an invitation does not bring back who was disabled before accepting it
     let body = json!({"organisation_id": organisation(&administrator), "email": "attendue@primeur.example",
@@ -261,19 +253,19 @@ fn the_last_administrator_who_can_log_in_stays(world: World) {
 fn log_in_again(world: &World, person: &str, administrator: &Client) -> Client {
     let people = administrator.get("/api/v1/people").expect(200);
     let found = people["items"].as_array().unwrap().iter().find(|found| found["id"] == person).unwrap();
-    with(&world.anybody(), &log_in(world, found["email"].as_str().unwrap(), PASSWORD).expect(200))
+    world.anybody().signed_in(&world.anybody().log_in(found["email"].as_str().unwrap(), PASSWORD).expect(200))
 }
 
 fn sessions_are_revoked_for_others_and_for_oneself_elsewhere(world: World) {
     let administrator = administrator(&world);
     let (_, worker) = newcomer(&world, &administrator, "social_structure", "CCAS");
     let (email, person, there) = (email(&worker), id(&worker), world.at_another_server());
-    let session = || log_in(&world, &email, PASSWORD).expect(200);
+    let session = || world.anybody().log_in(&email, PASSWORD).expect(200);
     let (first, second) = (session(), session());
-    let kept = with(&there, &first);
+    let kept = there.signed_in(&first);
     kept.act("/api/v1/access/sessions/revoke-others").expect(204);
     me(&kept).expect(200);
-    me(&with(&there, &second)).refused(401, "unauthenticated");
+    me(&there.signed_in(&second)).refused(401, "unauthenticated");
     me(&worker).refused(401, "unauthenticated");
     refresh(&there, &second).refused(401, "invalid_refresh_token");
 
@@ -281,7 +273,7 @@ fn sessions_are_revoked_for_others_and_for_oneself_elsewhere(world: World) {
     me(&kept).refused(401, "unauthenticated");
     refresh(&there, &first).refused(401, "invalid_refresh_token");
     me(&administrator).expect(200);
-    me(&with(&there, &session())).expect(200);
+    me(&there.signed_in(&session())).expect(200);
 }
 
 fn a_new_invitation_kills_the_old_one_and_resets_a_password(world: World) {
@@ -301,19 +293,19 @@ fn a_new_invitation_kills_the_old_one_and_resets_a_password(world: World) {
     accept(&world, &second, PASSWORD).expect(204);
 
     // a forgotten password: nothing changes until the invitation is accepted, and then everything
-    let session = log_in(&world, "une@primeur.example", PASSWORD).expect(200);
+    let session = world.anybody().log_in("une@primeur.example", PASSWORD).expect(200);
     let reset = on_person(&worker, person, "invite").expect(201);
     assert_eq!(reset["person"]["state"], "active");
-    me(&with(&world.anybody(), &session)).expect(200);
-    let again = log_in(&world, "une@primeur.example", PASSWORD).expect(200);
+    me(&world.anybody().signed_in(&session)).expect(200);
+    let again = world.anybody().log_in("une@primeur.example", PASSWORD).expect(200);
     accept(&world, &reset, NEW).expect(204);
     for session in [session, again] {
-        me(&with(&world.at_another_server(), &session)).refused(401, "unauthenticated");
+        me(&world.at_another_server().signed_in(&session)).refused(401, "unauthenticated");
         refresh(&world.anybody(), &session).refused(401, "invalid_refresh_token");
     }
     accept(&world, &reset, PASSWORD).refused(401, "invalid_invitation");
-    log_in(&world, "une@primeur.example", PASSWORD).refused(401, "invalid_credentials");
-    log_in(&world, "une@primeur.example", NEW).expect(200);
+    world.anybody().log_in("une@primeur.example", PASSWORD).refused(401, "invalid_credentials");
+    world.anybody().log_in("une@primeur.example", NEW).expect(200);
     me(&worker).expect(200);
 }
 
@@ -321,7 +313,7 @@ fn whoever_changes_their_password_is_signed_out_everywhere_else(world: World) {
     let administrator = administrator(&world);
     let (_, worker) = newcomer(&world, &administrator, "social_structure", "CCAS");
     let email = email(&worker);
-    let elsewhere = with(&world.anybody(), &log_in(&world, &email, PASSWORD).expect(200));
+    let elsewhere = world.anybody().signed_in(&world.anybody().log_in(&email, PASSWORD).expect(200));
     let reset = on_person(&administrator, &id(&worker), "invite").expect(201);
     let wrong = change_password(&worker, "pas du tout celui-ci", NEW).refused(422, "invalid_request");
     assert_eq!(wrong["fields"], json!([{"field": "current_password", "message": "n’est pas votre mot de passe"}]));
@@ -330,8 +322,8 @@ fn whoever_changes_their_password_is_signed_out_everywhere_else(world: World) {
     change_password(&worker, PASSWORD, NEW).expect(204);
     me(&worker).expect(200);
     me(&elsewhere).refused(401, "unauthenticated");
-    log_in(&world, &email, PASSWORD).refused(401, "invalid_credentials");
-    log_in(&world, &email, NEW).expect(200);
+    world.anybody().log_in(&email, PASSWORD).refused(401, "invalid_credentials");
+    world.anybody().log_in(&email, NEW).expect(200);
     accept(&world, &reset, PASSWORD).refused(401, "invalid_invitation");
 
     // a stolen access token does not help to try passwords out
@@ -360,12 +352,13 @@ fn an_easy_password_is_refused_with_a_reason(world: World) {
         assert!(answer["fields"][0]["message"].as_str().unwrap().starts_with(reason), "{password}: {answer}");
     }
     accept(&world, &invited, PASSWORD).expect(204);
-    let client = with(&world.anybody(), &log_in(&world, "camille.vasseur@primeur.example", PASSWORD).expect(200));
+    let client =
+        world.anybody().signed_in(&world.anybody().log_in("camille.vasseur@primeur.example", PASSWORD).expect(200));
     for easy in ["motdepasse123", "camille vasseur 62"] {
         let answer = change_password(&client, PASSWORD, easy).refused(422, "invalid_request");
         assert_eq!(answer["fields"][0]["field"], "new_password");
     }
-    log_in(&world, "camille.vasseur@primeur.example", PASSWORD).expect(200);
+    world.anybody().log_in("camille.vasseur@primeur.example", PASSWORD).expect(200);
 }
 
 /// The password is looked at between two transactions: what happens there is told by what the second one finds.
@@ -376,7 +369,7 @@ fn a_login_under_way_does_not_outlive_its_password_or_its_person(world: World) {
     for _ in 0..5 {
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| log_in(&world, &email, PASSWORD));
+                scope.spawn(|| world.anybody().log_in(&email, PASSWORD));
             }
             scope.spawn(|| on_person(&administrator, &person, "disable").expect(200));
         });
@@ -392,7 +385,7 @@ fn what_is_long_over_is_cleared_away_and_nothing_else(world: World) {
     administrator(&world);
     let world = world.with_short_sessions();
     let tokens = |refreshes: usize| {
-        let first = log_in(&world, "admin@primeur.example", PASSWORD).expect(200);
+        let first = world.anybody().log_in("admin@primeur.example", PASSWORD).expect(200);
         (0..refreshes).fold(first, |last, _| refresh(&world.anybody(), &last).expect(200))
     };
     let left = || {
@@ -403,9 +396,9 @@ fn what_is_long_over_is_cleared_away_and_nothing_else(world: World) {
     // one more session than these, the administrator's own, lasts through the whole test
     let [own, ..] = left();
     assert_eq!(own, 1);
-    with(&world.anybody(), &tokens(2)).act("/api/v1/access/logout").expect(204);
+    world.anybody().signed_in(&tokens(2)).act("/api/v1/access/logout").expect(204);
     tokens(3);
-    log_in(&world, "personne@primeur.example", "des prunes et des coings").refused(401, "invalid_credentials");
+    world.anybody().log_in("personne@primeur.example", "des prunes et des coings").refused(401, "invalid_credentials");
     assert_eq!(left(), [3, 5, 3]);
     world.pass_minutes(31);
     schedule::run(&world.state.db).unwrap();
@@ -431,9 +424,9 @@ fn everything_about_access_is_in_the_audit_log(world: World) {
     let invited = administrator.post("/api/v1/people", body).expect(201);
     let person = invited["person"]["id"].as_str().unwrap().to_owned();
     accept(&world, &invited, PASSWORD).expect(204);
-    log_in(&world, "personne@primeur.example", PASSWORD).refused(401, "invalid_credentials");
-    log_in(&world, "une@primeur.example", NEW).refused(401, "invalid_credentials");
-    let client = with(&world.anybody(), &log_in(&world, "une@primeur.example", PASSWORD).expect(200));
+    world.anybody().log_in("personne@primeur.example", PASSWORD).refused(401, "invalid_credentials");
+    world.anybody().log_in("une@primeur.example", NEW).refused(401, "invalid_credentials");
+    let client = world.anybody().signed_in(&world.anybody().log_in("une@primeur.example", PASSWORD).expect(200));
     change_password(&client, PASSWORD, NEW).expect(204);
     client.act("/api/v1/access/sessions/revoke-others").expect(204);
     client.act("/api/v1/access/logout").expect(204);

@@ -317,7 +317,7 @@ fn all_that_producers_and_funders_of_the_demo_can_read_tells_of_no_household() {
 fn enter(world: &World, email: &str) -> Client {
     let login = json!({"email": email, "password": "cheque-en-bois"});
     let tokens = world.anybody().post("/api/v1/access/login", login).expect(200);
-    world.anybody().with_token(tokens["access_token"].as_str().unwrap())
+    world.anybody().signed_in(&tokens)
 }
 
 /// All pages of a list, in pages small enough that there are cursors.

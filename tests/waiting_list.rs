@@ -6,7 +6,7 @@ use primeur::schedule;
 use serde_json::{Value, json};
 
 use crate::support::town::{Setup, rules_with};
-use crate::support::{Town, World, cents, on_both_databases};
+use crate::support::{Town, World, cents, id, on_both_databases};
 
 on_both_databases!(
     who_comes_later_waits_behind_and_a_leaver_s_money_moves_the_list_up,
@@ -16,10 +16,6 @@ on_both_databases!(
     of_twenty_at_once_only_those_get_in_for_whom_there_is_money,
     who_waits_keeps_the_promise_that_was_asked_for,
 );
-
-fn id(value: &Value) -> String {
-    value["id"].as_str().unwrap().to_owned()
-}
 
 fn state(town: &Town, enrolment: &str) -> String {
     town.enrolment(enrolment)["state"].as_str().unwrap().to_owned()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{Method, Request};
 
@@ -62,6 +62,15 @@ impl Client {
 
     pub fn with_token(&self, token: &str) -> Self {
         Client { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    pub fn log_in(&self, email: &str, password: &str) -> Answer {
+        self.post("/api/v1/access/login", json!({"email": email, "password": password}))
+    }
+
+    /// Whoever has just logged in.
+    pub fn signed_in(&self, tokens: &Value) -> Self {
+        self.with_token(tokens["access_token"].as_str().unwrap())
     }
 
     /// The same person at another server.
@@ -236,4 +245,10 @@ fn protected(answer: &Answer) {
 
 pub fn new_key() -> String {
     uuid::Uuid::now_v7().to_string()
+}
+
+/// The id of what an answer tells of.
+#[track_caller]
+pub fn id(answer: &Value) -> String {
+    answer["id"].as_str().unwrap().to_owned()
 }

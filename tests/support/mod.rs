@@ -13,7 +13,7 @@ pub mod town;
 pub mod traffic;
 pub mod world;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, id};
 pub use cluster::Cluster;
 pub use figures::{cents, euros};
 pub use process::Process;

@@ -312,9 +312,8 @@ pub fn administrator(world: &World) -> Client {
 }
 
 pub fn log_in(world: &World, email: &str) -> Client {
-    let tokens =
-        world.anybody().post("/api/v1/access/login", json!({"email": email, "password": PASSWORD})).expect(200);
-    world.anybody().with_token(tokens["access_token"].as_str().unwrap())
+    let anybody = world.anybody();
+    anybody.signed_in(&anybody.log_in(email, PASSWORD).expect(200))
 }
 
 /// A new organisation and its lead, who has accepted the invitation and logged in.
