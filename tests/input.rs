@@ -39,7 +39,7 @@ impl Bench {
         Bench { town, card, household, redemption, draft, counts }
     }
 
-    fn person(&self, operation: &Operation) -> Client {
+    pub fn person(&self, operation: &Operation) -> Client {
         match operation.roles.first().map(String::as_str) {
             None => self.town.world.anybody(),
             Some("administrator") => self.town.administrator.clone(),
@@ -50,7 +50,7 @@ impl Bench {
         }
     }
 
-    fn path(&self, operation: &Operation) -> String {
+    pub fn path(&self, operation: &Operation) -> String {
         let id = match operation.path.split('/').nth(3) {
             Some("programmes") if operation.id == "replace_programme" => &self.draft,
             Some("programmes") => &self.town.programme,
@@ -66,7 +66,7 @@ impl Bench {
     }
 
     /// The contract's example, about what is in this town.
-    fn body(&self, operation: &Operation) -> Map<String, Value> {
+    pub fn body(&self, operation: &Operation) -> Map<String, Value> {
         let mut body = operation.body_example.clone().unwrap().as_object().unwrap().clone();
         for (name, real) in [
             ("household_id", &self.household),
@@ -81,7 +81,7 @@ impl Bench {
         body
     }
 
-    fn with_bodies() -> Vec<Operation> {
+    pub fn with_bodies() -> Vec<Operation> {
         contract::operations().into_iter().filter(|operation| operation.body_example.is_some()).collect()
     }
 

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use primeur::http::guard::{Limits, Rate};
 use serde_json::{Value, json};
 
+use crate::input::Bench;
+use crate::support::client::new_key;
+use crate::support::contract::Operation;
 use crate::support::sql::Sql;
-use crate::support::town::{Setup, join};
+use crate::support::town::{Setup, join, log_in};
 use crate::support::world::no_limits;
 use crate::support::{Answer, Client, Town, World, on_both_databases};
 
@@ -214,27 +217,67 @@ fn exchange(world: &World, request: &[u8]) -> String {
     rest(&mut socket)
 }
 
+/// A request of which all but the end of its body is sent.
+struct Parked(TcpStream, Vec<u8>);
+
+impl Parked {
+    fn new(bench: &Bench, operation: &Operation, client: &Client) -> Self {
+        let body = serde_json::to_vec(&bench.body(operation)).unwrap();
+        let key = if operation.needs_key { format!("Idempotency-Key: {}\r\n", new_key()) } else { String::new() };
+        let head = format!(
+            "{} {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n{key}\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            operation.method,
+            bench.path(operation),
+            client.token.as_ref().unwrap(),
+            body.len()
+        );
+        let mut socket = connect(&bench.town.world);
+        socket.write_all(head.as_bytes()).unwrap();
+        socket.write_all(&body[..3]).unwrap();
+        Parked(socket, body)
+    }
+
+    #[track_caller]
+    fn finish(mut self) -> String {
+        self.0.write_all(&self.1[3..]).unwrap();
+        rest(&mut self.0)
+    }
+}
+
 /// A permit is given on a request's head, and its body may come long after: what counts is who is signed in by then.
 fn a_session_that_ends_while_a_body_is_on_its_way_does_nothing_more(world: World) {
-    let town = Town::new(world);
-    let token = town.worker.token.clone().unwrap();
-    let body = json!({"adults": 1, "children": 0, "commune": "62427"}).to_string();
-    let head = format!(
-        "POST /api/v1/households HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut socket = connect(&town.world);
-    socket.write_all(format!("{head}{}", &body[..10]).as_bytes()).unwrap();
-    // several exchanges later the head has been looked at
-    for _ in 0..20 {
-        town.worker.get("/api/v1/households").expect(200);
+    let mut bench = Bench::new(world);
+    let operations: Vec<Operation> = Bench::with_bodies().into_iter().filter(|operation| !operation.public).collect();
+    let operations: Vec<Operation> =
+        operations.into_iter().filter(|operation| operation.id != "check_voucher").collect();
+    let email = |operation| bench.person(operation).get("/api/v1/access/me").expect(200)["email"].clone();
+    let emails: Vec<Value> = operations.iter().map(email).collect();
+    assert!(operations.len() > 20, "{}", operations.len());
+    // a session has two requests: when it waits after one, the one that is parked has got its permit
+    bench.town = limited(bench.town, Limits { session: rate(2), ..no_limits() });
+    for (operation, email) in operations.iter().zip(&emails) {
+        let log_in = || log_in(&bench.town.world, email.as_str().unwrap());
+        let has_its_permit = |client: &Client| {
+            client.get("/api/v1/access/me").expect(200);
+            client.get("/api/v1/access/me").status == 429
+        };
+        let (ended, stays, standing) = loop {
+            let (ends, stays) = (log_in(), log_in());
+            let [ended, standing] = [&ends, &stays].map(|client| Parked::new(&bench, operation, client));
+            if has_its_permit(&ends) {
+                break (ended, stays, standing);
+            }
+        };
+        // its second request
+        stays.act("/api/v1/access/sessions/revoke-others").expect(204);
+        let before = Sql::of(&bench.town.world).counts();
+        let answer = ended.finish();
+        assert_eq!(problem(&answer).1["code"], "unauthenticated", "{}: {answer}", operation.id);
+        assert_eq!(Sql::of(&bench.town.world).counts(), before, "{}", operation.id);
+        let answer = standing.finish();
+        assert!(!["401", "429"].contains(&problem(&answer).0), "{}: {answer}", operation.id);
     }
-    town.worker.act("/api/v1/access/logout").expect(204);
-    socket.write_all(&body.as_bytes()[10..]).unwrap();
-    let answer = rest(&mut socket);
-    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
-    assert_eq!(Sql::of(&town.world).number("SELECT count(*) FROM households"), 0);
 }
 
 /// The status of a whole answer, and its problem.

@@ -4,7 +4,7 @@ use super::people::{Invitation, may_invite};
 use super::proof::prove_own;
 use super::secret::Secret;
 use super::store;
-use super::{Actor, Person, PersonState, Role, Settings, get_organisation, get_person, password};
+use super::{Actor, Person, PersonState, Role, Settings, get_organisation, get_person, password, still_signed_in};
 use crate::audit::{self, Action};
 use crate::db::{Conn, Db};
 use crate::kit::error::{Code, Error, Result};
@@ -94,7 +94,7 @@ pub fn invite_again(
 }
 
 /// Changes one's own password and ends one's other sessions. A wrong current password is a field error, and counts like
-/// a failed login.
+/// a failed login. `unauthenticated` where the session has ended since, even while the password was looked at.
 ///
 /// Takes the database, not a transaction: passwords are checked and hashed between two.
 pub fn change_password(
@@ -105,12 +105,16 @@ pub fn change_password(
     actor: &Actor,
     (current, new): (&str, &password::Password),
 ) -> Result<()> {
-    let person = db.read(|conn| get_person(conn, actor.person))?;
+    let person = db.read(|conn| {
+        still_signed_in(conn, db.now(), actor)?;
+        get_person(conn, actor.person)
+    })?;
     let email: Email = person.email.parse().map_err(Error::internal)?;
     new.suits(&email).map_err(|why| Error::invalid("new_password", why))?;
     let proof = prove_own(db, keys, settings, from, &email, ("current_password", current))?;
     let hash = password::hash(settings, new)?;
     db.write(|conn, now| {
+        still_signed_in(conn, now, actor)?;
         if !proof.accept(conn)? {
             return Err(Error::Refused(Code::Unauthenticated));
         }

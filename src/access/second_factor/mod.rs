@@ -11,7 +11,7 @@ use self::store::Standing;
 use self::totp::Secret;
 use super::people::may_invite;
 use super::proof::prove_own;
-use super::{Actor, Role, Settings, get_organisation, get_person};
+use super::{Actor, Role, Settings, get_organisation, get_person, still_signed_in};
 use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db};
 use crate::kit::complaint::Complaint;
@@ -143,7 +143,8 @@ pub struct Shown<'a> {
 /// who has none, the password, since an access token may be stolen: a wrong one is a field error, and counts like a
 /// failed login.
 ///
-/// Nothing where the code is wrong. Takes the database, not a transaction: the password is checked between two.
+/// Nothing where the code is wrong; `unauthenticated` where the session has ended since. Takes the database, not a
+/// transaction: the password is checked between two.
 pub fn begin(
     db: &Db,
     keys: &Keys,
@@ -152,8 +153,10 @@ pub fn begin(
     actor: &Actor,
     shown: &Shown<'_>,
 ) -> Result<Option<Begun>> {
-    let (standing, person) =
-        db.read(|conn| Ok((store::standing(conn, actor.person)?, get_person(conn, actor.person)?)))?;
+    let (standing, person) = db.read(|conn| {
+        still_signed_in(conn, db.now(), actor)?;
+        Ok((store::standing(conn, actor.person)?, get_person(conn, actor.person)?))
+    })?;
     let proof = match (&standing.in_force, shown.password) {
         (Some(_), _) => None,
         (None, None) => return Err(password_missing()),
@@ -163,6 +166,7 @@ pub fn begin(
         }
     };
     db.write(|conn, now| {
+        still_signed_in(conn, now, actor)?;
         let standing = store::take(conn, actor.person)?;
         if standing.in_force.is_some() {
             let code = shown.code.ok_or_else(|| Error::invalid("code", Complaint::CodeMissing))?;
