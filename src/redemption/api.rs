@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 
 use super::{Basket, Category, Filter, NewRedemption, Purchase, Typed};
-use crate::access::address_digest;
+use crate::access::{address_digest, still_signed_in};
 use crate::db::Conn;
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId, Query};
@@ -132,6 +132,9 @@ pub async fn check_voucher(
     let check = state
         .run(move |state| {
             let (keys, actor) = (state.keys.now(), &permit.actor);
+            let now = state.db.now();
+            // the body may have come long after its head
+            state.db.read(|conn| still_signed_in(conn, now, actor))?;
             match Presented::read(voucher.as_str(), &keys) {
                 Ok(presented) => {
                     let refusal = match Typed::of(&keys.secret, actor, &from, &presented) {
