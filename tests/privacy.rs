@@ -19,6 +19,7 @@ on_both_databases!(
     nothing_that_says_who_a_household_is_lies_in_clear,
     what_was_erased_is_in_no_file_and_no_backup_and_the_books_stay_what_they_were,
     an_identity_taken_away_alone_is_in_no_file_either,
+    an_identity_unsaid_or_said_anew_is_in_no_file_after_a_look_of_the_scheduler,
     a_household_that_is_enrolled_or_has_money_is_not_erased,
     an_erased_household_is_found_nowhere_and_stays_erased,
     a_household_is_not_enrolled_while_it_is_erased,
@@ -219,9 +220,39 @@ fn an_identity_taken_away_alone_is_in_no_file_either(world: World) {
     let town = town(world);
     let household = new_household(&town.worker, &lucienne());
     let traces = bytes(&town.world, "sealed FROM sealed_identities");
+    // a start wipes, and so does the first look
+    assert_ne!(places(&kept(&town.world), &traces[0]), [""; 0]);
     town.worker.send("DELETE", &path(&household, "/identity"), &[], None).expect(204);
     assert_eq!(places(&kept(&town.world), &traces[0]), [""; 0]);
     assert_eq!(town.worker.get(&path(&household, "")).expect(200)["has_identity"], false);
+}
+
+fn an_identity_unsaid_or_said_anew_is_in_no_file_after_a_look_of_the_scheduler(world: World) {
+    let town = town(world);
+    let household = new_household(&town.worker, &lucienne());
+    let say = |said: Value| town.worker.put(&path(&household, "/identity"), said).expect(200);
+    // the same again has another seal; then somebody else's name; then none
+    for said in [lucienne(), identity(json!({"family_name": "Reste", "phone": "06 39 98 00 00"})), identity(json!({}))]
+    {
+        let mut traces = bytes(&town.world, "sealed FROM sealed_identities");
+        if said != lucienne() {
+            traces.extend(bytes(&town.world, "digest FROM household_fingerprints"));
+        }
+        let before = kept(&town.world);
+        for trace in &traces {
+            assert_ne!(places(&before, trace), [""; 0], "what is looked for below can be found");
+        }
+        say(said);
+        let after = kept(&town.world);
+        for trace in &traces {
+            assert_eq!(places(&after, trace), [""; 0], "a seal or fingerprint is still there");
+        }
+    }
+    assert_eq!(town.worker.get(&path(&household, "")).expect(200)["has_identity"], false);
+    // to say it for the first time leaves nothing to wipe
+    say(lucienne());
+    assert!(!town.world.state.db.is_unwiped());
+    town.world.verify();
 }
 
 fn a_household_that_is_enrolled_or_has_money_is_not_erased(world: World) {

@@ -1,7 +1,7 @@
 //! Connections, and the two kinds of transaction: one that reads a single moment, one that writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
@@ -55,8 +55,10 @@ pub struct Db {
     /// SQLite has one writer; a queue of our own is fair where its busy-wait is not.
     writer: Option<Arc<Turns>>,
     gauges: Arc<Gauges>,
-    /// Whether files may still hold what was erased: so it is at a start, as the last end may have been sudden.
-    unwiped: Arc<AtomicBool>,
+    /// How often something was erased that its files may still hold, from 1 at a start, as the last end may have been
+    /// sudden; and up to which of these it has been wiped.
+    erased: Arc<AtomicU64>,
+    wiped: Arc<AtomicU64>,
 }
 
 impl Db {
@@ -72,8 +74,8 @@ impl Db {
             .map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))?;
         let writer = (!manager.is_postgres()).then(Arc::default);
         let (latest, wait) = (Arc::new(AtomicI64::new(0)), settings.wait);
-        let unwiped = Arc::new(AtomicBool::new(true));
-        let db = Db { pool, manager, clock, latest, wait, writer, gauges: Arc::default(), unwiped };
+        let (erased, wiped) = (Arc::new(AtomicU64::new(1)), Arc::default());
+        let db = Db { pool, manager, clock, latest, wait, writer, gauges: Arc::default(), erased, wiped };
         db.manager.warn(&mut *db.connection()?)?;
         Ok(db)
     }
@@ -157,7 +159,8 @@ impl Db {
     /// PostgreSQL writes the tables anew. While somebody reads for long it cannot: `unavailable`, and
     /// [`Db::is_unwiped`] until it has been done.
     pub fn wipe(&self, tables: &[&str]) -> Result<()> {
-        self.unwiped.store(true, Ordering::Release);
+        // what is erased from here on may come too late for it
+        let erased = self.erased.load(Ordering::SeqCst);
         let _turn = self.turn()?;
         let wiped = match &mut self.connection_at_leisure()? {
             Conn::Pg(conn) => wipe::postgresql(conn, tables),
@@ -167,12 +170,19 @@ impl Db {
         if let Some(obstacle) = obstacle {
             return Err(Error::Unavailable(format!("cannot wipe what was erased: {obstacle}")));
         }
-        self.unwiped.store(false, Ordering::Release);
+        self.wiped.fetch_max(erased, Ordering::SeqCst);
         Ok(())
     }
 
+    /// Says that something was erased or replaced which its files are not to keep, once that is committed: the
+    /// scheduler's next look wipes.
+    pub fn mark_unwiped(&self) {
+        self.erased.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether files may still hold what was erased.
     pub fn is_unwiped(&self) -> bool {
-        self.unwiped.load(Ordering::Acquire)
+        self.wiped.load(Ordering::SeqCst) < self.erased.load(Ordering::SeqCst)
     }
 
     /// One try. `enter` waits among the writers.

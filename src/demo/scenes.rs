@@ -102,7 +102,7 @@ impl Life {
             Scene::Forget => {
                 let Some(home) = self.of_part(Part::LeavesReturning) else { return Ok(()) };
                 let (desk, household) = (self.desk(home), self.homes[home].household);
-                self.world.write(|conn, now| household::forget(conn, now, desk, household))
+                self.world.write(|conn, now| household::forget(conn, now, desk, household).map(drop))
             }
         }
     }

@@ -251,7 +251,9 @@ pub async fn identify(
     let (actor, asking) = (permit.actor.clone(), permit.actor.clone());
     let identified =
         state.write_as(permit.actor, move |conn, now| super::identify(conn, now, &keys, &actor, id.0, &said)).await;
-    told_of(&state, &asking, Some(id.0), identified).await?;
+    if told_of(&state, &asking, Some(id.0), identified).await? {
+        state.db.mark_unwiped();
+    }
     Ok(ok(&identity))
 }
 

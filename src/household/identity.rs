@@ -86,7 +86,8 @@ pub(super) fn open(keys: &Keys, sealed: &SealedIdentity) -> Result<Option<Identi
     }
 }
 
-/// Says who a household is, in place of what it said before; an empty identity takes it away.
+/// Says who a household is, in place of what it said before; an empty identity takes it away. Returns whether it had
+/// said something, which is then to be taken out of the database's files ([`Db::mark_unwiped`](crate::db::Db::mark_unwiped)).
 ///
 /// [`Error::KnownHousehold`] where the same person is registered already, with whatever structure.
 pub fn identify(
@@ -96,7 +97,7 @@ pub fn identify(
     actor: &Actor,
     id: HouseholdId,
     identity: &Identity,
-) -> Result<()> {
+) -> Result<bool> {
     identity.check(now, "")?;
     if identity.is_empty() {
         return forget(conn, now, actor, id);
@@ -104,18 +105,22 @@ pub fn identify(
     store::queue(conn)?;
     let household = own(conn, actor, id)?;
     touch(conn, now, id)?;
+    let had_said = store::identity(conn, id)?.is_some();
     keep(conn, now, keys, &household, identity)?;
-    record(conn, now, actor, Action::HouseholdIdentified, id, None)
+    record(conn, now, actor, Action::HouseholdIdentified, id, None)?;
+    Ok(had_said)
 }
 
-/// Erases who a household is. Its reference and what it was granted stay.
-pub fn forget(conn: &mut Conn, now: Instant, actor: &Actor, id: HouseholdId) -> Result<()> {
+/// Erases who a household is. Its reference and what it was granted stay. Returns whether there was anything, which is
+/// then to be taken out of the database's files too.
+pub fn forget(conn: &mut Conn, now: Instant, actor: &Actor, id: HouseholdId) -> Result<bool> {
     store::queue(conn)?;
     own(conn, actor, id)?;
-    if remove(conn, id)? {
+    let had_said = remove(conn, id)?;
+    if had_said {
         record(conn, now, actor, Action::IdentityErased, id, None)?;
     }
-    Ok(())
+    Ok(had_said)
 }
 
 /// Seals an identity and leaves what duplicates are found by. The caller is in the queue of identities.

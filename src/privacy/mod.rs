@@ -18,6 +18,7 @@ const TABLES: [&str; 3] = ["sealed_identities", "household_fingerprints", "house
 
 /// Takes what was erased out of the database's files. Where somebody reads for too long, the scheduler does it.
 pub fn wipe(db: &Db) {
+    db.mark_unwiped();
     if let Err(error) = db.wipe(&TABLES) {
         tracing::warn!(%error, "what was erased is still in the database's files: tried again at the next look");
     }
