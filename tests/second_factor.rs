@@ -23,6 +23,7 @@ on_both_databases!(
     a_recovery_code_is_good_once_and_new_ones_end_the_old,
     a_new_authenticator_needs_a_code_of_the_old_one_which_stays_until_then,
     five_wrong_codes_end_the_session,
+    an_authenticator_that_was_begun_fades_and_cannot_be_guessed,
     only_a_role_that_needs_none_does_without,
     a_lost_second_factor_is_taken_away_by_whoever_may_invite,
     what_the_authenticator_holds_is_not_in_the_database,
@@ -195,11 +196,12 @@ fn a_begun_authenticator_whose_seal_does_not_open_is_begun_again(world: World) {
 
 fn what_is_put_in_force_is_sealed_under_the_key_of_that_moment(world: World) {
     let client = administrator(&world);
-    let authenticator = Authenticator::begun(&client, None);
     let keys = world.directory.join("keys");
     let before = world.state.keys.now().identity.current();
     make(&keys, Purpose::Identity, world.now()).unwrap();
     world.pass_minutes(2 * OVERLAP);
+    // by a server that has not read the new key yet
+    let authenticator = Authenticator::begun(&client, None);
     let store = KeyStore::open(&keys, OVERLAP, world.now()).unwrap();
     let current = store.now().identity.current();
     assert_ne!(current, before);
@@ -313,6 +315,27 @@ fn five_wrong_codes_end_the_session(world: World) {
     assert_eq!(newest(&other, 1)[0][0], "wrong_codes");
     show(&other, "/remove", &authenticator.code(world.now())).expect(204);
     log_in(&world, PASSWORD, None).expect(200);
+}
+
+fn an_authenticator_that_was_begun_fades_and_cannot_be_guessed(world: World) {
+    let client = administrator(&world);
+    let other = signed_in(&world, &log_in(&world, PASSWORD, None).expect(200));
+    let authenticator = Authenticator::begun(&client, None);
+    world.pass_minutes(15);
+    show(&client, "/confirm", &authenticator.code(world.now())).refused(409, "person_state");
+    let authenticator = Authenticator::begun(&client, None);
+    // whoever found an access token has five guesses
+    for guess in [wrong(&world, &authenticator), "k7d2-9fqx-m3pt".to_owned(), "12345".to_owned(), "1".to_owned()] {
+        show(&other, "/confirm", &guess).refused(409, "wrong_code");
+    }
+    assert_eq!(me(&other)["second_factor"], "not_set");
+    show(&other, "/confirm", &wrong(&world, &authenticator)).refused(409, "wrong_code");
+    show(&other, "/confirm", &authenticator.code(world.now())).refused(401, "unauthenticated");
+    assert_eq!(newest(&client, 1)[0][0], "wrong_codes");
+    // each session has its own, and a second before it fades is in time
+    world.pass_seconds(15 * 60 - 1);
+    confirm(&client, &authenticator.code(world.now()));
+    world.verify();
 }
 
 fn only_a_role_that_needs_none_does_without(world: World) {

@@ -127,10 +127,16 @@ fn proven(conn: &mut Conn, now: Instant, keys: &Keys, actor: &Actor, standing: &
     if spend(conn, now, keys, actor.person, sealed, code)? != Factor::Wrong {
         return Ok(true);
     }
+    guessed_wrong(conn, now, actor)?;
+    Ok(false)
+}
+
+/// Counts a wrong code, and ends the session with the last that it has.
+fn guessed_wrong(conn: &mut Conn, now: Instant, actor: &Actor) -> Result<()> {
     if store::count_wrong_code(conn, actor.session, WRONG_CODES, now)? {
         audit::record(conn, now, actor.who(), Action::WrongCodes, actor.session, Some(WRONG_CODES.to_string()))?;
     }
-    Ok(false)
+    Ok(())
 }
 
 /// What somebody shows to begin with an authenticator.
@@ -180,7 +186,7 @@ pub fn begin(
             }
         }
         let secret = Secret::new();
-        store::keep_pending(conn, person.id, &secret.seal(keys, person.id)?)?;
+        store::keep_pending(conn, person.id, &secret.seal_begun(keys, person.id, now)?)?;
         audit::record(conn, now, actor.who(), Action::SecondFactorBegun, person.id, None)?;
         let otpauth_url = secret.otpauth_url(&settings.issuer, &person.email);
         Ok(Some(Begun { secret: secret.base32(), otpauth_url }))
@@ -192,18 +198,21 @@ fn password_missing() -> Error {
 }
 
 /// Puts the authenticator that was begun in force, by a code of it: the person's other sessions end, and there are new
-/// recovery codes, told only here. Nothing where the code is wrong; `person_state` where none was begun, or what was begun
-/// is under a key that is gone: it is to be begun again.
+/// recovery codes, told only here. Nothing where the code is wrong; `person_state` where none was begun in the last quarter
+/// of an hour, or what was begun is under a key that is gone: it is to be begun again.
 pub fn confirm(conn: &mut Conn, now: Instant, keys: &Keys, actor: &Actor, code: &str) -> Result<Option<Vec<String>>> {
     let standing = store::take(conn, actor.person)?;
-    let pending = standing.pending.ok_or(Error::Refused(Code::PersonState))?;
-    let secret = Secret::open(keys, actor.person, &pending).map_err(|_| Error::Refused(Code::PersonState))?;
+    let begun = standing.pending.and_then(|sealed| Secret::open_begun(keys, actor.person, &sealed, now));
+    let secret = begun.ok_or(Error::Refused(Code::PersonState))?;
     let step = match totp::digits(code) {
         Some(digits) => secret.step_of(&digits, now)?,
         None => None,
     };
-    let Some(step) = step else { return Ok(None) };
-    // since it was begun its key may have been replaced, and what is only begun is not moved to the new one
+    let Some(step) = step else {
+        guessed_wrong(conn, now, actor)?;
+        return Ok(None);
+    };
+    // under the key of now, and without the time
     store::put_in_force(conn, actor.person, &secret.seal(keys, actor.person)?, step, now)?;
     let codes = new_codes(conn, keys, actor.person)?;
     store::end_sessions(conn, actor.person, Some(actor.session), now)?;

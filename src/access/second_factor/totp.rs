@@ -14,6 +14,9 @@ use crate::kit::time::Instant;
 /// RFC 4226 4 recommends 160 bits.
 const BYTES: usize = 20;
 
+/// How long an authenticator that was begun can be confirmed.
+const BEGUN_MINUTES: i64 = 15;
+
 /// The secret that the service and one authenticator share.
 pub struct Secret([u8; BYTES]);
 
@@ -31,6 +34,20 @@ impl Secret {
         let bytes =
             plain.try_into().map_err(|_| Error::Internal(format!("the second factor of {person} is broken")))?;
         Ok(Secret(bytes))
+    }
+
+    /// One that is not in force yet, with the time: it fades.
+    pub fn seal_begun(&self, keys: &Keys, person: PersonId, now: Instant) -> Result<Vec<u8>> {
+        let begun = now.as_microsecond().to_be_bytes();
+        keys.identity.seal(SECOND_FACTOR, person.as_bytes(), &[&self.0[..], &begun].concat())
+    }
+
+    /// None where it was begun too long ago, or does not open.
+    pub fn open_begun(keys: &Keys, person: PersonId, sealed: &[u8], now: Instant) -> Option<Self> {
+        let plain = keys.identity.open(SECOND_FACTOR, person.as_bytes(), sealed).ok()?;
+        let (secret, begun) = plain.split_at_checked(BYTES)?;
+        let begun = Instant::from_microsecond(i64::from_be_bytes(begun.try_into().ok()?));
+        (now < begun.plus_minutes(BEGUN_MINUTES)).then_some(Secret(secret.try_into().ok()?))
     }
 
     pub fn base32(&self) -> String {
