@@ -1,14 +1,15 @@
 //! Races: hundreds of requests at once over real HTTP, exact to the cent.
 
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::client::new_key;
 use crate::support::sql::Sql;
-use crate::support::town::Till;
+use crate::support::town::{Till, join, log_in};
 use crate::support::world::PASSWORD;
-use crate::support::{Answer, Town, World, cents, on_both_databases};
+use crate::support::{Answer, Client, Town, World, cents, on_both_databases};
 
 on_both_databases!(
     a_voucher_cannot_be_spent_twice_however_many_stalls_scan_it_at_once,
@@ -20,6 +21,10 @@ on_both_databases!(
     a_purchase_that_waited_over_midnight_is_of_the_new_month,
     what_one_person_does_everywhere_at_once_does_not_stand_in_its_own_way,
 );
+
+/// The advisory locks of two queues of writers on PostgreSQL, as `db/pool.rs` has them.
+const ADMINISTRATORS: i64 = 0x7072_696d_6575_7210;
+const IDENTITIES: i64 = 0x7072_696d_6575_7204;
 
 /// Runs one job for each item, all let loose at the same moment.
 fn at_once<T: Send + 'static>(items: Vec<T>, job: impl Fn(T) -> Answer + Send + Sync + 'static) -> Vec<Answer> {
@@ -196,4 +201,69 @@ fn what_one_person_does_everywhere_at_once_does_not_stand_in_its_own_way(world: 
         assert_eq!(Sql::of(&town.world).number(deadlocks), 0);
     }
     town.world.verify();
+}
+
+/// Waits until so many transactions wait for another.
+fn until_waiting(sql: &mut Sql, many: i64) {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let in_time = (0..3000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        sql.number(waiting) == many
+    });
+    assert!(in_time, "nobody waits");
+}
+
+#[test]
+fn what_waited_on_postgresql_is_not_done_for_somebody_who_was_signed_out_meanwhile() {
+    let town = Town::new(World::on_postgresql());
+    let (world, administrator) = (&town.world, &town.administrator);
+    let me = |client: &Client| client.get("/api/v1/access/me").expect(200);
+    let disable = |by: &Client, person: &str| by.act(&format!("/api/v1/people/{person}/disable"));
+    let (mut holder, mut watcher) = (Sql::of(world), Sql::of(world));
+    let mut held_up = |hold: &str, ask: &(dyn Fn() -> Answer + Sync), meanwhile: &dyn Fn()| {
+        holder.run(&format!("BEGIN; {hold}")).unwrap();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(ask);
+            until_waiting(&mut watcher, 1);
+            meanwhile();
+            holder.run("COMMIT").unwrap();
+            asked.join().unwrap()
+        })
+    };
+
+    // another says who a household is, and takes their time
+    let worker = me(&town.worker)["id"].as_str().unwrap().to_owned();
+    let household = json!({"adults": 1, "children": 0, "commune": "62427", "identity": {"first_name": "Zoé"}});
+    let identities = format!("SELECT pg_advisory_xact_lock({IDENTITIES})");
+    let register = || town.worker.post("/api/v1/households", household.clone());
+    let disabled = || drop(disable(administrator, &worker).expect(200));
+    held_up(&identities, &register, &disabled).refused(401, "unauthenticated");
+    assert_eq!(Sql::of(world).number("SELECT count(*) FROM households"), 0);
+
+    // a thief changes the password, and the owner ends the thief's session
+    let owner = log_in(world, "admin@primeur.example");
+    let row = "SELECT id FROM people WHERE email = 'admin@primeur.example' FOR NO KEY UPDATE";
+    let new = json!({"current_password": PASSWORD, "new_password": "treize navets sous la neige"});
+    let change = || administrator.post("/api/v1/access/password", new.clone());
+    let revoke = || drop(owner.act("/api/v1/access/sessions/revoke-others").expect(204));
+    held_up(row, &change, &revoke).refused(401, "unauthenticated");
+    let owner = log_in(world, "admin@primeur.example");
+
+    // two of three administrators disable each other: who was first is
+    let own = me(&owner)["organisation"]["id"].as_str().unwrap().to_owned();
+    let [second, _third] = [(); 2].map(|()| join(world, &owner, &own, true));
+    let ids = [&owner, &second].map(|client| me(client)["id"].as_str().unwrap().to_owned());
+    holder.run(&format!("BEGIN; SELECT pg_advisory_xact_lock({ADMINISTRATORS})")).unwrap();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| disable(&owner, &ids[1]));
+        until_waiting(&mut watcher, 1);
+        let late = scope.spawn(|| disable(&second, &ids[0]));
+        until_waiting(&mut watcher, 2);
+        holder.run("COMMIT").unwrap();
+        first.join().unwrap().expect(200);
+        late.join().unwrap().refused(401, "unauthenticated");
+    });
+    me(&owner);
+    world.verify();
 }

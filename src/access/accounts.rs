@@ -4,7 +4,9 @@ use super::people::{Invitation, may_invite};
 use super::proof::prove_own;
 use super::secret::Secret;
 use super::store;
-use super::{Actor, Person, PersonState, Role, Settings, get_organisation, get_person, password, still_signed_in};
+use super::{
+    Actor, Person, PersonState, Role, Settings, get_organisation, get_person, password, still_signed_in, write_as,
+};
 use crate::audit::{self, Action};
 use crate::db::{Conn, Db};
 use crate::kit::error::{Code, Error, Result};
@@ -113,8 +115,7 @@ pub fn change_password(
     new.suits(&email).map_err(|why| Error::invalid("new_password", why))?;
     let proof = prove_own(db, keys, settings, from, &email, ("current_password", current))?;
     let hash = password::hash(settings, new)?;
-    db.write(|conn, now| {
-        still_signed_in(conn, now, actor)?;
+    write_as(db, actor, |conn, now| {
         if !proof.accept(conn)? {
             return Err(Error::Refused(Code::Unauthenticated));
         }

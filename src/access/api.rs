@@ -8,6 +8,7 @@ use super::{
     Invitation, NewOrganisation, NewPerson, Organisation, OrganisationKind, OrganisationSummary, Person, PersonState,
     Role, Tokens, second_factor,
 };
+use crate::db::Conn;
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, PathId, Query};
 use crate::http::permission::{AnyRole, MayCreatePeople, MayManageOrganisations, MayReadPeople};
@@ -248,7 +249,12 @@ pub async fn revoke_sessions(
     caller: MayCreatePeople,
     PathId(id): PathId<kind::Person>,
 ) -> Answer {
-    state.write_as(caller.actor.clone(), move |conn, now| super::revoke_sessions(conn, now, &caller.actor, id)).await?;
+    let revoke = move |s: &State| {
+        let own = id == caller.actor.person;
+        let work = |conn: &mut Conn, now| super::revoke_sessions(conn, now, &caller.actor, id);
+        super::write_ending(&s.db, &caller.actor, work, |()| own)
+    };
+    state.run(revoke).await?;
     Ok(no_content())
 }
 

@@ -27,7 +27,10 @@ pub use people::{
     Invitation, NewPerson, accept_invitation, create_first_administrator, create_person, get_person, list_people,
 };
 pub use proof::address_digest;
-pub use sessions::{Tokens, authenticate, clear_away, end_all_sessions, log_in, log_out, refresh, still_signed_in};
+pub use sessions::{
+    Tokens, authenticate, clear_away, end_all_sessions, log_in, log_out, refresh, still_signed_in, write_as,
+    write_ending,
+};
 pub use store::{Organisation, OrganisationSummary, Person};
 
 text_enum! {

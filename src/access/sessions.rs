@@ -124,6 +124,29 @@ pub fn end_all_sessions(conn: &mut Conn, now: Instant) -> Result<usize> {
     store::end_every_session(conn, now)
 }
 
+/// [`Db::write`] for somebody whose session stands when the transaction has its turn, as a body may come long after its
+/// head, and still stands when all is done, as what was done may have waited for others: else `unauthenticated`.
+pub fn write_as<T>(db: &Db, actor: &Actor, work: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
+    write_ending(db, actor, work, |_| false)
+}
+
+/// The same for work that may end the very session, which `ends` tells by its outcome.
+pub fn write_ending<T>(
+    db: &Db,
+    actor: &Actor,
+    mut work: impl FnMut(&mut Conn, Instant) -> Result<T>,
+    ends: impl Fn(&T) -> bool,
+) -> Result<T> {
+    db.write(|conn, now| {
+        still_signed_in(conn, now, actor)?;
+        let outcome = work(conn, now)?;
+        if !ends(&outcome) {
+            still_signed_in(conn, now, actor)?;
+        }
+        Ok(outcome)
+    })
+}
+
 /// `unauthenticated` where an actor's session has ended since, or they were disabled.
 pub fn still_signed_in(conn: &mut Conn, now: Instant, actor: &Actor) -> Result<()> {
     store::actor(conn, actor.session, actor.person, now)?.map(drop).ok_or(Error::Refused(Code::Unauthenticated))

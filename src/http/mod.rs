@@ -70,16 +70,12 @@ impl State {
         self.run(|state| state.db.write(f)).await
     }
 
-    /// [`Db::write`] for somebody whose session still stands once the transaction has its turn: a body may come long after
-    /// its head, and the permit is given on the head.
-    pub fn commit_as<T>(&self, actor: &Actor, mut f: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
-        self.db.write(|conn, now| {
-            access::still_signed_in(conn, now, actor)?;
-            f(conn, now)
-        })
+    /// [`access::write_as`].
+    pub fn commit_as<T>(&self, actor: &Actor, f: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
+        access::write_as(&self.db, actor, f)
     }
 
-    /// [`State::commit_as`], where it may block.
+    /// [`access::write_as`], where it may block.
     pub async fn write_as<T: Send + 'static>(
         &self,
         actor: Actor,

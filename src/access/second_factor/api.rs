@@ -4,7 +4,7 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 
 use super::{Begun, Shown};
-use crate::access::{Actor, Settings, address_digest};
+use crate::access::{Actor, Settings, address_digest, write_ending};
 use crate::db::Conn;
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId};
@@ -97,7 +97,8 @@ async fn proven<T: Send + 'static>(
     command: impl Fn(&mut Conn, Instant, &Keys, &Settings, &Actor) -> Result<Option<T>> + Send + 'static,
 ) -> Answer<T> {
     let run = move |s: &State| {
-        s.commit_as(&caller.actor, |conn, now| command(conn, now, &s.keys.now(), &s.access, &caller.actor))
+        let work = |conn: &mut Conn, now| command(conn, now, &s.keys.now(), &s.access, &caller.actor);
+        write_ending(&s.db, &caller.actor, work, Option::is_none)
     };
     state.run(run).await?.ok_or(Problem(Error::Refused(Code::WrongCode)))
 }

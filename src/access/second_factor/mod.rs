@@ -11,7 +11,7 @@ use self::store::Standing;
 use self::totp::Secret;
 use super::people::may_invite;
 use super::proof::prove_own;
-use super::{Actor, Role, Settings, get_organisation, get_person, still_signed_in};
+use super::{Actor, Role, Settings, get_organisation, get_person, still_signed_in, write_ending};
 use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db};
 use crate::kit::complaint::Complaint;
@@ -171,8 +171,7 @@ pub fn begin(
             Some(prove_own(db, keys, settings, from, &email, ("password", password))?)
         }
     };
-    db.write(|conn, now| {
-        still_signed_in(conn, now, actor)?;
+    let work = |conn: &mut Conn, now: Instant| {
         let standing = store::take(conn, actor.person)?;
         if standing.in_force.is_some() {
             let code = shown.code.ok_or_else(|| Error::invalid("code", Complaint::CodeMissing))?;
@@ -190,7 +189,8 @@ pub fn begin(
         audit::record(conn, now, actor.who(), Action::SecondFactorBegun, person.id, None)?;
         let otpauth_url = secret.otpauth_url(&settings.issuer, &person.email);
         Ok(Some(Begun { secret: secret.base32(), otpauth_url }))
-    })
+    };
+    write_ending(db, actor, work, Option::is_none)
 }
 
 fn password_missing() -> Error {
