@@ -18,6 +18,7 @@ on_both_databases!(
     a_shared_address_full_of_failures_slows_newcomers_only,
     newcomers_who_get_in_do_not_keep_a_shared_address_waiting,
     failures_fade_after_a_quarter_of_an_hour,
+    a_right_password_that_meets_a_fault_of_ours_is_no_failure,
     the_address_that_counts_is_the_one_that_the_proxy_saw,
     a_failure_at_one_server_counts_at_every_other,
     typed_codes_that_name_no_card_slow_their_stall_down,
@@ -197,6 +198,29 @@ fn failures_fade_after_a_quarter_of_an_hour(world: World) {
             world.pass_minutes(15);
         }
     }
+}
+
+fn a_right_password_that_meets_a_fault_of_ours_is_no_failure(world: World) {
+    let client = administrator(&world);
+    let mut sql = Sql::of(&world);
+    sql.run("ALTER TABLE audit_entries RENAME TO elsewhere").unwrap();
+    let change = json!({"current_password": PASSWORD, "new_password": "treize navets sous la neige"});
+    for _ in 0..6 {
+        log_in(&world, AWAY, ADMINISTRATOR, PASSWORD).refused(500, "internal");
+        client.post("/api/v1/access/password", change.clone()).refused(500, "internal");
+        client.post("/api/v1/access/second-factor", json!({"password": PASSWORD})).refused(500, "internal");
+    }
+    assert_eq!(sql.number("SELECT count(*) FROM attempts"), 0);
+    sql.run("ALTER TABLE elsewhere RENAME TO audit_entries").unwrap();
+    log_in(&world, AWAY, ADMINISTRATOR, PASSWORD).expect(200);
+    // a wrong one stays counted, whatever breaks
+    sql.run("ALTER TABLE audit_entries RENAME TO elsewhere").unwrap();
+    for _ in 0..5 {
+        log_in(&world, AWAY, ADMINISTRATOR, WRONG).refused(500, "internal");
+    }
+    sql.run("ALTER TABLE elsewhere RENAME TO audit_entries").unwrap();
+    waits(log_in(&world, AWAY, ADMINISTRATOR, PASSWORD), "1");
+    world.verify();
 }
 
 fn the_address_that_counts_is_the_one_that_the_proxy_saw(world: World) {

@@ -115,14 +115,15 @@ pub fn change_password(
     new.suits(&email).map_err(|why| Error::invalid("new_password", why))?;
     let proof = prove_own(db, keys, settings, from, &email, ("current_password", current))?;
     let hash = password::hash(settings, new)?;
-    write_as(db, actor, |conn, now| {
+    let changed = write_as(db, actor, |conn, now| {
         if !proof.accept(conn)? {
             return Err(Error::Refused(Code::Unauthenticated));
         }
         store::set_password(conn, actor.person, &hash)?;
         let sessions = store::end_sessions(conn, actor.person, Some(actor.session), now)?;
         audit::record(conn, now, actor.who(), Action::PasswordChanged, actor.person, Some(ended(sessions)))
-    })
+    });
+    proof.outcome(db, changed)
 }
 
 fn ended(sessions: usize) -> String {

@@ -83,6 +83,18 @@ impl Proof {
         Ok(true)
     }
 
+    /// Hands on what came of it. Where something of ours broke, nobody has failed: the try is taken back.
+    pub fn outcome<T>(&self, db: &Db, outcome: Result<T>) -> Result<T> {
+        let broke = |error: &Error| matches!(error.code(), Code::Unavailable | Code::Internal);
+        outcome.inspect_err(|error| {
+            if broke(error)
+                && let Err(error) = db.write(|conn, _| self.tries.take_back(conn))
+            {
+                tracing::warn!(%error, "a try to log in stays counted that was no failure");
+            }
+        })
+    }
+
     /// Nothing was tried that could fail: a code is asked for first. From a new place it is told all the same, since
     /// somebody there knows the password.
     pub fn lacks_code(&self, conn: &mut Conn, now: Instant) -> Result<()> {

@@ -44,35 +44,38 @@ pub fn log_in(
     code: Option<&str>,
 ) -> Result<Tokens> {
     let proof = prove(db, keys, settings, from, email, password)?;
-    let begun = db.write(|conn, now| {
-        let factor = second_factor::at_login(conn, now, keys, proof.person.id, code)?;
-        match factor {
-            Factor::NotSet | Factor::Code | Factor::RecoveryCode => {}
-            Factor::Missing => return proof.lacks_code(conn, now).map(|()| Err(Code::SecondFactorRequired)),
-            // the try stays counted
-            Factor::Wrong => return proof.failed(conn, now).map(|()| Err(Code::InvalidCredentials)),
-        }
-        if !proof.accept(conn)? {
-            return Err(Error::Refused(Code::InvalidCredentials));
-        }
-        let person = proof.person.clone();
-        let secret = Secret::new();
-        let session = SessionRow {
-            id: SessionId::new(now),
-            person_id: person.id,
-            refresh_digest: secret.digest.to_vec(),
-            created_at: now,
-            expires_at: now.plus_minutes(settings.session_hours * 60),
-            ended_at: None,
-            address_digest: Some(from.to_vec()),
-        };
-        store::insert_session(conn, &session)?;
-        if factor != Factor::NotSet {
-            second_factor::mark(conn, now, session.id)?;
-        }
-        audit::record(conn, now, who(&person), Action::LoggedIn, session.id, factor.told())?;
-        tokens(keys, settings, now, session.id, session.expires_at, person, secret).map(Ok)
-    })?;
+    let begun = proof.outcome(
+        db,
+        db.write(|conn, now| {
+            let factor = second_factor::at_login(conn, now, keys, proof.person.id, code)?;
+            match factor {
+                Factor::NotSet | Factor::Code | Factor::RecoveryCode => {}
+                Factor::Missing => return proof.lacks_code(conn, now).map(|()| Err(Code::SecondFactorRequired)),
+                // the try stays counted
+                Factor::Wrong => return proof.failed(conn, now).map(|()| Err(Code::InvalidCredentials)),
+            }
+            if !proof.accept(conn)? {
+                return Err(Error::Refused(Code::InvalidCredentials));
+            }
+            let person = proof.person.clone();
+            let secret = Secret::new();
+            let session = SessionRow {
+                id: SessionId::new(now),
+                person_id: person.id,
+                refresh_digest: secret.digest.to_vec(),
+                created_at: now,
+                expires_at: now.plus_minutes(settings.session_hours * 60),
+                ended_at: None,
+                address_digest: Some(from.to_vec()),
+            };
+            store::insert_session(conn, &session)?;
+            if factor != Factor::NotSet {
+                second_factor::mark(conn, now, session.id)?;
+            }
+            audit::record(conn, now, who(&person), Action::LoggedIn, session.id, factor.told())?;
+            tokens(keys, settings, now, session.id, session.expires_at, person, secret).map(Ok)
+        }),
+    )?;
     begun.map_err(Error::Refused)
 }
 

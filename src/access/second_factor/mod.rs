@@ -190,7 +190,11 @@ pub fn begin(
         let otpauth_url = secret.otpauth_url(&settings.issuer, &person.email);
         Ok(Some(Begun { secret: secret.base32(), otpauth_url }))
     };
-    write_ending(db, actor, work, Option::is_none)
+    let begun = write_ending(db, actor, work, Option::is_none);
+    match &proof {
+        Some(proof) => proof.outcome(db, begun),
+        None => begun,
+    }
 }
 
 fn password_missing() -> Error {
