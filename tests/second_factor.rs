@@ -155,10 +155,23 @@ fn a_right_password_without_its_code_is_told_when_it_comes_from_a_new_place(worl
     assert_eq!(told(), 0);
     from("198.51.100.9", None).refused(401, "second_factor_required");
     assert_eq!(told(), 1);
-    assert_eq!(Sql::of(&world).number("SELECT count(*) FROM attempts"), 0, "it is no failed attempt");
+    // it counts against nobody elsewhere, nor there once the code has come
+    assert_eq!(Sql::of(&world).lines("SELECT kind AS line FROM attempts"), ["account_address"]);
     from("198.51.100.9", Some(&authenticator.code(world.now()))).expect(200);
-    from("198.51.100.9", None).refused(401, "second_factor_required");
+    assert_eq!(Sql::of(&world).number("SELECT count(*) FROM attempts"), 0);
+    for _ in 0..6 {
+        from("198.51.100.9", None).refused(401, "second_factor_required");
+        log_in(&world, PASSWORD, None).refused(401, "second_factor_required");
+    }
     assert_eq!(told(), 1);
+    // and it does not fill the log
+    for _ in 0..5 {
+        from("203.0.113.4", None).refused(401, "second_factor_required");
+    }
+    for _ in 0..20 {
+        from("203.0.113.4", None).refused(429, "too_many_attempts");
+    }
+    assert_eq!(told(), 6);
     world.verify();
 }
 

@@ -55,11 +55,16 @@ impl Tries {
         self.0.iter().try_for_each(|one| attempts::take_back(conn, one))
     }
 
+    /// But for that of the account where it was made.
+    fn take_back_elsewhere(&self, conn: &mut Conn) -> Result<()> {
+        let elsewhere = self.0.iter().filter(|one| one.kind() != Kind::AccountAddress);
+        elsewhere.into_iter().try_for_each(|one| attempts::take_back(conn, one))
+    }
+
     fn succeeded(&self, conn: &mut Conn) -> Result<()> {
-        self.0.iter().try_for_each(|one| match one.kind() {
-            Kind::AccountAddress => attempts::forget(conn, one),
-            _ => attempts::take_back(conn, one),
-        })
+        let there = self.0.iter().filter(|one| one.kind() == Kind::AccountAddress);
+        there.into_iter().try_for_each(|one| attempts::forget(conn, one))?;
+        self.take_back_elsewhere(conn)
     }
 }
 
@@ -96,10 +101,13 @@ impl Proof {
     }
 
     /// Nothing was tried that could fail: a code is asked for first. From a new place it is told all the same, since
-    /// somebody there knows the password.
+    /// somebody there knows the password; and it counts there until the code comes, so that it is not told without end.
     pub fn lacks_code(&self, conn: &mut Conn, now: Instant) -> Result<()> {
-        self.tries.take_back(conn)?;
-        if self.known_there { Ok(()) } else { self.tell(conn, now, "code missing") }
+        if self.known_there {
+            return self.tries.take_back(conn);
+        }
+        self.tries.take_back_elsewhere(conn)?;
+        self.tell(conn, now, "code missing")
     }
 
     /// The password was right, and the second factor was not.
