@@ -48,6 +48,14 @@ fn a_migration_that_was_released_is_never_edited() {
     for (file, digest) in [
         ("sqlite/00000000000001_init", "cfaeac39f94c5b26574df0a8a4589bb138f71058278374125c43364e8bbbbac9"),
         ("postgres/00000000000001_init", "ec3fb7977d121e9455e7359486749380f3a406dd8297b22c60427ad7886b585a"),
+        (
+            "sqlite/00000000000002_access_and_privacy",
+            "d62e050266c7ac3530969ac6de8af326e9a1b550487e7507ef27d655edd8b4c4",
+        ),
+        (
+            "postgres/00000000000002_access_and_privacy",
+            "bc810f4a68ba323d404d9c3faf01cadfe2996543156075c8f517f7ae1087de7e",
+        ),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(file).join("up.sql");
         assert_eq!(HEXLOWER.encode(&sha256(&std::fs::read(path).unwrap())), digest, "{file} was edited");
