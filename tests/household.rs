@@ -248,6 +248,7 @@ fn the_same_person_is_registered_once_whoever_asks(world: World) {
     let other = town.household(1, 0);
     assert_eq!(say(&town.worker, &other, &spelt).refused(409, "duplicate_household")["household_id"], json!(id));
     assert_eq!(town.worker.get(&path(&other, "")).expect(200)["has_identity"], false);
+    assert_eq!(audit(&town, &other), ["household_registered", "duplicate_refused"]);
     // but the same one says it again
     say(&town.worker, &id, &lucienne()).expect(200);
     // and once they have gone, the other structure may
