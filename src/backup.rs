@@ -13,7 +13,7 @@ use data_encoding::HEXLOWER;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use crate::access::end_all_sessions;
+use crate::access::close_all_doors;
 use crate::access::keys::{purposes_in_use, register_keys};
 use crate::audit::{self, Action, Who};
 use crate::config::Config;
@@ -150,7 +150,7 @@ fn prepare(config: &Config, staged: &Path) -> Result<(usize, Verdict), String> {
         db.write(|conn, now| register_keys(conn, now, &keys)).map_err(text)?;
     }
     let restored = |conn: &mut Conn, now| {
-        end_all_sessions(conn, now)?;
+        close_all_doors(conn, now)?;
         audit::record(conn, now, Who::SERVICE, Action::DatabaseRestored, "", None)
     };
     db.write(restored).map_err(text)?;

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use diesel::Connection;
 use diesel::sqlite::SqliteConnection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::client::new_key;
 use crate::support::cluster::program;
 use crate::support::sql::Sql;
 use crate::support::town::Setup;
 use crate::support::world::{PASSWORD, directory};
-use crate::support::{Card, Client, Process, Town, World};
+use crate::support::{Answer, Card, Client, Process, Town, World};
+
+const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
 
 /// A purchase that was answered 201.
 #[derive(Clone)]
@@ -26,19 +28,25 @@ struct Sold {
     answer: Vec<u8>,
 }
 
-/// Four tills sell for a cent, again and again, while `work` runs; gives its outcome and all they sold.
-fn while_selling<T>(town: &Town, cards: &[Card], work: impl FnOnce(&Mutex<Vec<Sold>>) -> T) -> (T, Vec<Sold>) {
+/// Four tills sell for a cent, again and again, while `work` runs; gives its outcome and all they sold. They log in anew
+/// as often as the database is restored, and no more.
+fn while_selling<T>(
+    town: &Town,
+    cards: &[Card],
+    restores: usize,
+    work: impl FnOnce(&Mutex<Vec<Sold>>) -> T,
+) -> (T, Vec<Sold>) {
     let (sold, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     let outcome = std::thread::scope(|scope| {
         for card in cards {
             let (mut till, sold, over) = (town.tills[0].clone(), &sold, &over);
-            let email = email(&till.client);
+            let (email, mut restores) = (email(&till.client), restores);
             scope.spawn(move || {
                 while !over.load(Ordering::SeqCst) {
                     let (key, basket) = (new_key(), till.basket(&card.token, 1, false));
                     let mut answer = till.client.post_with_key("/api/v1/redemptions", &key, basket.clone());
-                    if answer.status == 401 {
-                        // a restore ends every session
+                    if answer.status == 401 && restores > 0 {
+                        restores -= 1;
                         till.client = signed_in(&till.client, &email);
                         answer = till.client.post_with_key("/api/v1/redemptions", &key, basket.clone());
                     }
@@ -137,7 +145,14 @@ fn a_backup_taken_while_tills_sell_holds_all_that_was_answered_before_on_sqlite(
             let process = Process::on_sqlite();
             (process, vec!["restore".to_owned(), file.to_str().unwrap().to_owned()])
         },
+        "",
     );
+}
+
+/// The statements with which OPERATIONS.md ends a restore on PostgreSQL.
+fn last_statements() -> &'static str {
+    let (_, after) = OPERATIONS.split_once("psql \"$PRIMEUR__DATABASE__URL\" -c '").unwrap();
+    after.split_once('\'').unwrap().0
 }
 
 /// What OPERATIONS.md tells to do, by the programs of PostgreSQL.
@@ -157,22 +172,37 @@ fn a_backup_taken_while_tills_sell_holds_all_that_was_answered_before_on_postgre
             says(&restore.arg(file).output().unwrap());
             (process, vec!["migrate".to_owned()])
         },
+        last_statements(),
     );
 }
 
-fn drill(mut process: Process, take: impl Fn(&Process, &Path), elsewhere: impl Fn(&Path) -> (Process, Vec<String>)) {
+fn accept(client: &Client, invited: &Value) -> Answer {
+    client.post("/api/v1/access/accept-invitation", json!({"invitation": invited["invitation"], "password": PASSWORD}))
+}
+
+fn drill(
+    mut process: Process,
+    take: impl Fn(&Process, &Path),
+    elsewhere: impl Fn(&Path) -> (Process, Vec<String>),
+    statements: &str,
+) {
     process.serve();
     let town = Town::with(World::served_by(&process), Setup::of_this_year());
+    let invited = ["une@primeur.example", "autre@primeur.example"].map(|email| {
+        let person = json!({"organisation_id": town.structure, "email": email, "name": "Dominique", "lead": false});
+        town.worker.post("/api/v1/people", person).expect(201)
+    });
     let cards: Vec<Card> = (0..4).map(|_| town.new_card()).collect();
     let file = directory().join("backup");
-    let (before, all) = while_selling(&town, &cards, |sold| {
+    let (before, all) = while_selling(&town, &cards, 0, |sold| {
         let before = sold_more(sold, 40);
         take(&process, &file);
+        accept(&town.world.anybody(), &invited[0]).expect(204);
         sold_more(sold, 20);
         before
     });
     let after = all.last().unwrap().clone();
-    let seller = email(&town.tills[0].client);
+    let (seller, worker) = (email(&town.tills[0].client), email(&town.worker));
     process.kill();
 
     let (mut other, last_step) = elsewhere(&file);
@@ -182,8 +212,22 @@ fn drill(mut process: Process, take: impl Fn(&Process, &Path), elsewhere: impl F
     let last_step: Vec<&str> = last_step.iter().map(String::as_str).collect();
     says(&run(&other, &last_step));
     assert!(says(&run(&other, &["verify"])).ends_with("\nOK\n"));
+    if !statements.is_empty() {
+        Sql::at(&other.database_url).run(statements).unwrap();
+    }
     other.serve();
-    let client = signed_in(&Client::new(&other.address), &seller);
+    // what could be used before is of no use, whatever became of it
+    for old in [&town.worker, &town.tills[0].client] {
+        old.at(&other.address).get("/api/v1/access/me").refused(401, "unauthenticated");
+    }
+    let anybody = Client::new(&other.address);
+    for invited in &invited {
+        accept(&anybody, invited).refused(401, "invalid_invitation");
+    }
+    let worker = signed_in(&anybody, &worker);
+    let again = worker.act(&format!("/api/v1/people/{}/invite", invited[0]["person"]["id"].as_str().unwrap()));
+    accept(&anybody, &again.expect(201)).expect(204);
+    let client = signed_in(&anybody, &seller);
     for Sold { key, basket, answer } in &before {
         let again = client.post_with_key("/api/v1/redemptions", key, basket.clone());
         assert_eq!(again.header("idempotent-replay"), Some("true"), "answered before the backup, and not in it");
@@ -204,7 +248,7 @@ fn a_restore_into_a_service_that_sells_loses_nothing_unsaid() {
     let file = process.directory.join("backup");
 
     let seller = email(&town.tills[0].client);
-    let ((first, said), all) = while_selling(&town, &cards, |sold| {
+    let ((first, said), all) = while_selling(&town, &cards, 1, |sold| {
         let first = sold_more(sold, 20);
         back_up(&process, &file);
         sold_more(sold, 40);

@@ -28,7 +28,7 @@ pub use people::{
 };
 pub use proof::address_digest;
 pub use sessions::{
-    Tokens, authenticate, clear_away, end_all_sessions, log_in, log_out, refresh, still_signed_in, write_as,
+    Tokens, authenticate, clear_away, close_all_doors, log_in, log_out, refresh, still_signed_in, write_as,
     write_ending,
 };
 pub use store::{Organisation, OrganisationSummary, Person};

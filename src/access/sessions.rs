@@ -122,8 +122,10 @@ pub fn clear_away(conn: &mut Conn, now: Instant) -> Result<usize> {
     Ok(sessions + attempts::clear_away(conn, now, BATCH)?)
 }
 
-/// Ends every living session: after a restore, tokens that were spent or revoked since the backup would be good again.
-pub fn end_all_sessions(conn: &mut Conn, now: Instant) -> Result<usize> {
+/// Ends every living session and withdraws every invitation: after a restore, what was spent, revoked or accepted since the
+/// backup would be good again.
+pub fn close_all_doors(conn: &mut Conn, now: Instant) -> Result<()> {
+    store::withdraw_invitations(conn)?;
     store::end_every_session(conn, now)
 }
 

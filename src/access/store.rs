@@ -192,6 +192,13 @@ pub(super) fn set_invitation(conn: &mut Conn, id: PersonId, digest: &Digest32, e
     Ok(diesel::update(enabled).set(set).execute(conn)?)
 }
 
+/// No invitation stands any more.
+pub(super) fn withdraw_invitations(conn: &mut Conn) -> Result<()> {
+    let none = (people::invitation_digest.eq(None::<Vec<u8>>), people::invitation_expires_at.eq(None::<Instant>));
+    diesel::update(people::table.filter(people::invitation_digest.is_not_null())).set(none).execute(conn)?;
+    Ok(())
+}
+
 /// An invitation to choose one dies with that.
 pub(super) fn set_password(conn: &mut Conn, id: PersonId, hash: &password::Hash) -> Result<()> {
     let set = (
@@ -307,9 +314,10 @@ pub(super) fn end_session(conn: &mut Conn, session: SessionId, now: Instant) -> 
     Ok(diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)? == 1)
 }
 
-pub(super) fn end_every_session(conn: &mut Conn, now: Instant) -> Result<usize> {
+pub(super) fn end_every_session(conn: &mut Conn, now: Instant) -> Result<()> {
     let living = sessions::table.filter(sessions::ended_at.is_null()).filter(sessions::expires_at.gt(now));
-    Ok(diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)?)
+    diesel::update(living).set(sessions::ended_at.eq(now)).execute(conn)?;
+    Ok(())
 }
 
 /// Ends all living sessions of somebody, but for one that may stay; returns how many.
