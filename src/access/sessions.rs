@@ -116,10 +116,10 @@ pub fn log_out(conn: &mut Conn, now: Instant, actor: &Actor) -> Result<()> {
     audit::record(conn, now, actor.who(), Action::LoggedOut, actor.session, None)
 }
 
-/// Deletes some of the sessions that have long been over, and of the failures that count no more; returns how many.
+/// Deletes some of the failures that count no more, and of the sessions that have long been over; returns how many.
 pub fn clear_away(conn: &mut Conn, now: Instant) -> Result<usize> {
-    let sessions = store::delete_sessions(conn, now.plus_minutes(-KEPT_DAYS * 24 * 60), BATCH)?;
-    Ok(sessions + attempts::clear_away(conn, now, BATCH)?)
+    let attempts = attempts::clear_away(conn, now, BATCH)?;
+    Ok(attempts + store::delete_sessions(conn, now.plus_minutes(-KEPT_DAYS * 24 * 60), BATCH)?)
 }
 
 /// Ends every living session and withdraws every invitation: after a restore, what was spent, revoked or accepted since the
