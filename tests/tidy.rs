@@ -5,6 +5,17 @@ use std::path::{Path, PathBuf};
 
 const LONGEST_FILE: usize = 500;
 
+/// How often a file of `access`, or one that speaks to people, may write without `access::write_as`, which looks whether
+/// whoever asks is still signed in: before anybody is, as they sign out, or what must be counted or told whoever asks.
+const PLAIN_WRITES: [(&str, usize); 6] = [
+    ("src/access/api.rs", 2),
+    ("src/access/people.rs", 1),
+    ("src/access/proof.rs", 4),
+    ("src/access/sessions.rs", 2),
+    ("src/household/api.rs", 1),
+    ("src/redemption/api.rs", 2),
+];
+
 struct Source {
     /// As in `src/access/api.rs`.
     path: String,
@@ -55,6 +66,7 @@ fn complaints(files: &[Source]) -> Vec<String> {
         if file.path.starts_with("src/") {
             let product = bare(product(&file.text));
             words(file, &product, &mut complain);
+            writes(file, &product, &mut complain);
             imports(file, &product, &ranks, &mut complain);
         }
     }
@@ -87,6 +99,18 @@ fn words(file: &Source, product: &str, complain: &mut impl FnMut(String)) {
         if !may && product.contains(refused) {
             complain(format!("{} is not for src", refused.trim()));
         }
+    }
+}
+
+fn writes(file: &Source, product: &str, complain: &mut impl FnMut(String)) {
+    if !file.is("api.rs") && file.unit() != "access" {
+        return;
+    }
+    let dense: String = product.split_whitespace().collect();
+    let plain = dense.matches("db.write(").count() + dense.matches("state.write(").count();
+    let may = PLAIN_WRITES.iter().find(|(path, _)| *path == file.path).map_or(0, |(_, may)| *may);
+    if plain > may {
+        complain(format!("{plain} plain writes, and {may} known: access::write_as is for who is signed in"));
     }
 }
 
@@ -316,5 +340,13 @@ fn a_planted_word_in_the_wrong_place_is_caught() {
     planted("src/programme/mod.rs", "fn f<'a>(c: &'a str) { if c == '\"' { todo!() } }", "todo! is not");
     planted("src/programme/mod.rs", "fn f() { r#\"dbg!(\" \"#; }", "");
     planted("src/programme/mod.rs", concat!("// TO", "DO: later"), "says");
+    planted("src/programme/api.rs", "fn f() { state.write_as(actor, f); access::write_as(&s.db, a, f) }", "");
+    planted("src/programme/api.rs", "fn f() {\n state\n  .write(f)\n}", "1 plain writes, and 0 known");
+    planted(
+        "src/access/api.rs",
+        "fn f() { s.db.write(f); s.db.write(f); s.db.write(f) }",
+        "3 plain writes, and 2 known",
+    );
+    planted("src/programme/mod.rs", "fn f() { db.write(f) }", "");
     planted("tests/long.rs", &"\n".repeat(501), "501 lines");
 }
