@@ -332,7 +332,7 @@ fn five_wrong_codes_end_the_session(world: World) {
 
 fn an_authenticator_that_was_begun_fades_and_cannot_be_guessed(world: World) {
     let client = administrator(&world);
-    let other = signed_in(&world, &log_in(&world, PASSWORD, None).expect(200));
+    let other = world.anybody().signed_in(&log_in(&world, PASSWORD, None).expect(200));
     let authenticator = Authenticator::begun(&client, None);
     world.pass_minutes(15);
     show(&client, "/confirm", &authenticator.code(world.now())).refused(409, "person_state");
