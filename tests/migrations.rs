@@ -50,15 +50,42 @@ fn a_migration_that_was_released_is_never_edited() {
         ("postgres/00000000000001_init", "ec3fb7977d121e9455e7359486749380f3a406dd8297b22c60427ad7886b585a"),
         (
             "sqlite/00000000000002_access_and_privacy",
-            "d62e050266c7ac3530969ac6de8af326e9a1b550487e7507ef27d655edd8b4c4",
+            "4cd110c817df2a2fab9e266923326aa30d90305cb7cba407fbd1b339be1a2d2d",
         ),
         (
             "postgres/00000000000002_access_and_privacy",
-            "bc810f4a68ba323d404d9c3faf01cadfe2996543156075c8f517f7ae1087de7e",
+            "fd2d983761f1d6feaaac4ee4e4033b216d5f29587de455d43e209f6debbc9af9",
         ),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(file).join("up.sql");
         assert_eq!(HEXLOWER.encode(&sha256(&std::fs::read(path).unwrap())), digest, "{file} was edited");
+    }
+}
+
+/// A build between two releases had these triggers in its second migration.
+#[test]
+fn a_database_with_and_one_without_the_triggers_of_begun_second_factors_come_to_the_same() {
+    for world in [World::on_sqlite(), World::on_postgresql()] {
+        let mut sql = Sql::of(&world);
+        let name = "begun_second_factors_under_a_living_key";
+        let (drops, named) = match sql {
+            Sql::Sqlite(_) => (
+                vec![format!("DROP TRIGGER {name}_insert"), format!("DROP TRIGGER {name}_update")],
+                "SELECT name AS line FROM sqlite_master WHERE type = 'trigger' ORDER BY name",
+            ),
+            Sql::Postgresql(_) => (
+                vec![format!("DROP TRIGGER {name} ON people")],
+                "SELECT tgname::text AS line FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname",
+            ),
+        };
+        let all = sql.lines(named);
+        assert!(all.iter().any(|trigger| trigger.starts_with(name)), "{all:?}");
+        for drops in [vec![], drops] {
+            drops.iter().for_each(|drop| sql.run(drop).map(|_| ()).unwrap());
+            sql.run("DELETE FROM __diesel_schema_migrations WHERE version = '00000000000003'").unwrap();
+            assert_eq!(world.state.db.migrate(), Ok(1));
+            assert_eq!(sql.lines(named), all);
+        }
     }
 }
 

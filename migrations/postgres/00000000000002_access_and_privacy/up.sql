@@ -150,8 +150,6 @@ CREATE TRIGGER reasons_under_a_living_key BEFORE INSERT OR UPDATE OF reason_seal
   FOR EACH ROW WHEN (NEW.reason_sealed IS NOT NULL) EXECUTE FUNCTION refuse_retired_key('reason_sealed');
 CREATE TRIGGER second_factors_under_a_living_key BEFORE INSERT OR UPDATE OF totp_sealed ON people
   FOR EACH ROW WHEN (NEW.totp_sealed IS NOT NULL) EXECUTE FUNCTION refuse_retired_key('totp_sealed');
-CREATE TRIGGER begun_second_factors_under_a_living_key BEFORE INSERT OR UPDATE OF totp_pending_sealed ON people
-  FOR EACH ROW WHEN (NEW.totp_pending_sealed IS NOT NULL) EXECUTE FUNCTION refuse_retired_key('totp_pending_sealed');
 
 -- Time ------------------------------------------------------------------------------------------
 
