@@ -60,6 +60,7 @@ routes! {
 
     "/api/v1/programmes" => POST programme::create_programme, GET programme::list_programmes;
     "/api/v1/programmes/{id}" => GET programme::get_programme, PUT programme::rewrite_programme;
+    "/api/v1/programmes/{id}/rules" => GET programme::list_rules, PUT programme::change_rules;
     "/api/v1/programmes/{id}/open" => POST programme::open_programme;
     "/api/v1/programmes/{id}/close" => POST programme::close_programme;
     "/api/v1/programmes/{id}/budget" => GET budget::get_budget;
@@ -92,6 +93,7 @@ routes! {
 
     "/api/v1/enrolments" => POST enrolment::enrol_household, GET enrolment::list_enrolments;
     "/api/v1/enrolments/{id}" => GET enrolment::get_enrolment;
+    "/api/v1/enrolments/{id}/band" => PUT enrolment::set_band;
     "/api/v1/enrolments/{id}/suspend" => POST enrolment::suspend_enrolment;
     "/api/v1/enrolments/{id}/resume" => POST enrolment::resume_enrolment;
     "/api/v1/enrolments/{id}/leave" => POST enrolment::leave_programme;

@@ -247,8 +247,8 @@ fn lines_must_add_up_to_the_basket(world: World) {
     let card = town.new_card();
     let till = &town.tills[0];
     let mut basket = till.basket(&card.token, 1000, false);
-    basket["lines"] =
-        json!([{"category": "fruit_vegetables", "amount": "6.50"}, {"category": "eggs", "amount": "3.49"}]);
+    basket["lines"] = json!([{"category": "fruit_vegetables", "labels": ["local", "organic"], "amount": "6.50"},
+               {"category": "eggs", "labels": [], "amount": "3.49"}]);
     let problem = till.client.post_once("/api/v1/redemptions", basket.clone()).refused(422, "invalid_request");
     assert_eq!(problem["fields"][0]["field"], "lines");
     basket["lines"][1]["amount"] = json!("3.50");

@@ -44,11 +44,13 @@ fn columns_of_postgresql(sql: &mut Sql) -> Columns {
     )
 }
 
-/// What `src/db/schema.rs` says, in the words of one of the databases.
+const SCHEMA: [&str; 2] = [include_str!("../src/db/schema/money.rs"), include_str!("../src/db/schema/parties.rs")];
+
+/// What `src/db/schema/` says, in the words of one of the databases.
 fn columns_of_the_source(types: &BTreeMap<&str, &str>) -> Columns {
     let mut columns: BTreeMap<String, Columns> = BTreeMap::new();
     let (mut table, mut keys): (String, Vec<String>) = Default::default();
-    for line in include_str!("../src/db/schema.rs").lines().map(str::trim) {
+    for line in SCHEMA.iter().flat_map(|source| source.lines()).map(str::trim) {
         if let Some((name, listed)) = line.strip_suffix(") {").and_then(|head| head.split_once(" (")) {
             table = name.to_owned();
             keys = listed.split(", ").map(str::to_owned).collect();

@@ -240,7 +240,7 @@ fn deleted_promises_are_noticed(world: World) {
     tamper(&town.world, "DELETE FROM allowances WHERE state = 'committed'");
     found(&town, "agreements", "committed but its promises are 0.00");
     found(&town, "transfers", "belong to an allowance");
-    found(&town, "enrolments", "has 1 allowances for 6 periods");
+    found(&town, "enrolments", "has 1 allowances for 6 promises");
 }
 
 fn a_changed_commune_is_named(world: World) {

@@ -81,19 +81,19 @@ fn who_asks_for_what_no_agreement_covers_holds_up_nobody(world: World) {
 }
 
 fn a_new_agreement_moves_the_list_up(world: World) {
-    let mut town = Town::with(world, per_adult(vec![(10_000, 1)]));
-    let (first, _) = town.enrol_many(1, 0);
+    let mut town = Town::with(world, per_adult(vec![(28_000, 1)]));
+    let (first, _) = town.enrol_many(2, 0);
     town.world.pass_minutes(1);
-    let (second, _) = town.enrol_many(1, 0);
+    let (second, _) = town.enrol_many(2, 0);
     assert_eq!(schedule::run(&town.world.state.db).unwrap().moved_up, 0);
-    // 180.00 each: 100.00 are there, 80.00 more are enough for one
+    // 360.00 each: 280.00 are there, 80.00 more are enough for one
     town.sign(8000, 1);
     town.world.set_clock("2026-08-03T08:00:00Z");
     assert_eq!(schedule::run(&town.world.state.db).unwrap().moved_up, 1);
     assert_eq!((state(&town, &first), state(&town, &second)), ("active".to_owned(), "waiting".to_owned()));
     let months = town.enrolment(&first)["allowances"].clone();
     assert_eq!((&months[0]["starts_on"], &months[5]["ends_on"]), (&json!("2026-08-03"), &json!("2027-01-31")));
-    town.sign(18_000, 1);
+    town.sign(36_000, 1);
     assert_eq!(schedule::run(&town.world.state.db).unwrap().moved_up, 1);
     assert_eq!(state(&town, &second), "active");
     town.world.verify();
@@ -101,8 +101,11 @@ fn a_new_agreement_moves_the_list_up(world: World) {
 
 fn who_waits_until_too_late_is_told_so(world: World) {
     let setup =
-        Setup { ends_on: "2026-12-31".to_owned(), agreements: vec![(100, 1)], producers: 0, ..Setup::default() };
+        Setup { ends_on: "2026-12-31".to_owned(), agreements: vec![(36_000, 1)], producers: 0, ..Setup::default() };
     let mut town = Town::with(world, setup);
+    // all that there is
+    let (_, first) = town.enrol_many(1, 0);
+    assert_eq!(first, "active");
     let household = town.household(1, 0);
     let waiting = town.enrol_household(&household).expect(201);
     // from August, six months end after the programme does

@@ -32,27 +32,14 @@ pub fn close(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Resul
 pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bool) -> Result<bool> {
     store::lock(conn, enrolment)?;
     let promised: Vec<_> =
-        store::allowances(conn, enrolment)?.into_iter().filter(|a| a.state == State::Committed).collect();
-    let parts = store::committed_parts(conn, &promised)?;
-    let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
-    let accounts = ledger::agreement_accounts(conn, &agreements)?;
-    for allowance in &promised {
+        store::allowances(conn, enrolment)?.into_iter().filter(|a| a.state != State::Released).collect();
+    let mut parts = store::parts_of(conn, &promised)?;
+    parts.retain(|part| part.committed().is_positive());
+    for allowance in promised.iter().filter(|allowance| allowance.state == State::Committed) {
         store::settle(conn, allowance.id, State::Released, None)?;
     }
-    let back = |part: &store::Part| {
-        let (agreement, _) = accounts[&part.agreement_id];
-        Entry {
-            debit: agreement.committed,
-            credit: agreement.available,
-            agreement: part.agreement_id,
-            amount: part.amount_cents,
-            code: TransferCode::Release,
-            reference: part.allowance_id.cast(),
-            reverses: None,
-            occurred_at: now,
-        }
-    };
-    ledger::post(conn, now, &parts.iter().map(back).collect::<Vec<_>>())?;
+    let entries = release_parts(conn, now, &parts)?;
+    ledger::post(conn, now, &entries)?;
     let returned = match issued {
         true => {
             let parts = store::open_parts(conn, &[enrolment], None)?;
@@ -60,14 +47,37 @@ pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bo
         }
         false => 0,
     };
-    Ok(!promised.is_empty() || returned > 0)
+    Ok(!parts.is_empty() || returned > 0)
+}
+
+/// Takes back what is still promised of some parts; the transfers are still to be posted.
+fn release_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<Vec<Entry>> {
+    let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
+    let accounts = ledger::agreement_accounts(conn, &agreements)?;
+    let mut entries = Vec::new();
+    for part in parts.iter().filter(|part| part.committed().is_positive()) {
+        store::release_part(conn, part.id, part.committed())?;
+        let (agreement, _) = accounts[&part.agreement_id];
+        entries.push(Entry {
+            debit: agreement.committed,
+            credit: agreement.available,
+            agreement: part.agreement_id,
+            amount: part.committed(),
+            code: TransferCode::Release,
+            reference: part.allowance_id.cast(),
+            reverses: None,
+            occurred_at: now,
+        });
+    }
+    Ok(entries)
 }
 
 fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<usize> {
     let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
     let accounts = ledger::agreement_accounts(conn, &agreements)?;
     let balances = ledger::balances(conn, &parts.iter().map(|part| part.id.cast()).collect::<Vec<_>>())?;
-    let mut entries = Vec::new();
+    // what of a bonus was never earned
+    let mut entries = release_parts(conn, now, parts)?;
     for part in parts {
         store::shut_part(conn, part.id)?;
         let left = balances.get(&part.id.cast()).copied().unwrap_or_default();
@@ -89,8 +99,8 @@ fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<
 }
 
 /// Makes a part spendable again after a void gave it money back, if its own window is over or was given up: for the
-/// programme's days of grace from now, and never past its agreement's own end.
-pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, part: PartId) -> Result<()> {
+/// rules' days of grace from now, and never past its agreement's own end.
+pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, grace_days: i32, part: PartId) -> Result<()> {
     let (part, closes_at) = store::part(conn, part)?;
     let zone = programme.zone()?;
     let agreements = programme::agreements_of(conn, programme.id)?;
@@ -102,7 +112,7 @@ pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, part: PartI
     if now < own && !given_up {
         return Ok(());
     }
-    let grace = zone.end_of(zone.day_of(now).plus_days(programme.rules()?.void_grace_days));
+    let grace = zone.end_of(zone.day_of(now).plus_days(grace_days));
     // an earlier void's grace is not cut short
     let granted = if part.open { part.spendable_until } else { now };
     store::reopen_part(conn, part.id, grace.min(end).max(granted))

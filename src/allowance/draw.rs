@@ -7,10 +7,12 @@ use crate::kit::time::Instant;
 use crate::programme::FundingRule;
 
 /// A part that may be spent now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PursePart {
     pub key: PartKey,
     pub period: i32,
+    /// What it pays for: the name of a purse in the rules.
+    pub purse: String,
     /// The agreement's place among the programme's.
     pub position: i32,
     pub left: Cents,
@@ -18,7 +20,7 @@ pub struct PursePart {
 }
 
 /// So many cents of one part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
     pub key: PartKey,
     pub amount: Cents,
@@ -28,9 +30,12 @@ pub struct Draw {
 ///
 /// Allowances that end first go first; inside one, the parts give in proportion to what each has left, or in order.
 pub fn draw(parts: &[PursePart], rule: FundingRule, amount: Cents) -> Vec<Draw> {
-    let mut parts: Vec<PursePart> = parts.iter().filter(|part| part.left.is_positive()).copied().collect();
-    parts.sort_by_key(|part| (part.period, part.position));
-    let mut allowances: Vec<&[PursePart]> = parts.chunk_by(|a, b| a.key.allowance == b.key.allowance).collect();
+    let mut parts: Vec<&PursePart> = parts.iter().filter(|part| part.left.is_positive()).collect();
+    parts.sort_by(|a, b| {
+        let place = |part: &PursePart| (part.period, part.key.allowance, part.position);
+        (a.period, &a.purse).cmp(&(b.period, &b.purse)).then(place(a).cmp(&place(b)))
+    });
+    let mut allowances: Vec<&[&PursePart]> = parts.chunk_by(|a, b| a.key.allowance == b.key.allowance).collect();
     allowances.sort_by_key(|parts| (parts.iter().map(|part| part.spendable_until).min(), parts[0].period));
 
     let mut wanted = amount;
@@ -76,7 +81,8 @@ mod tests {
             let allowance = AllowanceId::new(at(i64::from(period)));
             for (position, left) in [(1, 300), (2, 100)] {
                 let key = PartKey { part: PartId::new(at(0)), allowance, agreement: AgreementId::new(at(0)) };
-                parts.push(PursePart { key, period, position, left: Cents(left), spendable_until: at(until) });
+                let purse = "main".to_owned();
+                parts.push(PursePart { key, period, purse, position, left: Cents(left), spendable_until: at(until) });
             }
         }
         parts

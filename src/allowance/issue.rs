@@ -19,14 +19,15 @@ pub fn enrolments_due(
 
 /// Issues every due period of some enrolments; returns how many. What is already issued is left as it is.
 ///
-/// A period whose whole window has passed unissued (the service was down, and nobody came) goes back unissued.
+/// A period whose whole window has passed unissued (the service was down, and nobody came; nothing of a bonus was earned)
+/// goes back unissued.
 /// Enrolments must come in order of id, and each purse is taken before any money moves.
 pub fn issue(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {
     for &enrolment in enrolments {
         store::lock(conn, enrolment)?;
     }
     let due = store::due(conn, enrolments, now)?;
-    let parts = store::committed_parts(conn, &due)?;
+    let parts = store::parts_of(conn, &due)?;
     let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
     let accounts = ledger::agreement_accounts(conn, &agreements)?;
 
@@ -39,9 +40,10 @@ pub fn issue(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Resul
         for part in parts.iter().filter(|part| part.allowance_id == allowance.id) {
             let (agreement, _) = accounts[&part.agreement_id];
             let (credit, code) = if late {
+                store::release_part(conn, part.id, part.amount_cents)?;
                 (agreement.available, TransferCode::Release)
             } else {
-                store::open_part(conn, part.id)?;
+                store::issue_part(conn, part.id, part.amount_cents)?;
                 (ledger::open_part(conn, part.id, part.agreement_id)?, TransferCode::Issue)
             };
             entries.push(Entry {

@@ -81,7 +81,7 @@ pub fn allowances(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<(Allowa
 }
 
 /// A part of an allowance as the ledger knows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartKey {
     pub part: PartId,
     pub allowance: AllowanceId,

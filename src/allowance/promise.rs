@@ -11,11 +11,11 @@ use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
-use crate::programme::{self, Agreement, FundingRule, Period, Programme};
+use crate::programme::{self, Agreement, FundingRule, Grant, Programme};
 
-/// One period's money as it is to be committed.
+/// A grant as it is to be committed.
 struct Planned<'a> {
-    period: &'a Period,
+    grant: &'a Grant,
     /// The agreements that share it, by name; none where they pay by priority.
     set: Option<String>,
     parts: Vec<(&'a Agreement, Cents)>,
@@ -31,12 +31,12 @@ pub enum Promise {
     NotCovered,
 }
 
-/// Whether some agreement covers each period.
-pub fn covered(agreements: &[Agreement], periods: &[Period]) -> bool {
-    periods.iter().all(|period| agreements.iter().any(|agreement| agreement.covers(period)))
+/// Whether some agreement covers each grant's period.
+pub fn covered(agreements: &[Agreement], grants: &[Grant]) -> bool {
+    grants.iter().all(|grant| agreements.iter().any(|agreement| agreement.covers(&grant.period)))
 }
 
-/// Commits `amount` for each period, or nothing at all.
+/// Commits every grant, or nothing at all.
 ///
 /// The programme must be locked, so that promises are made one at a time.
 pub fn promise(
@@ -44,11 +44,10 @@ pub fn promise(
     now: Instant,
     programme: &Programme,
     enrolment: EnrolmentId,
-    amount: Cents,
-    periods: &[Period],
+    grants: &[Grant],
 ) -> Result<Promise> {
     let agreements = programme::agreements_of(conn, programme.id)?;
-    if !covered(&agreements, periods) {
+    if !covered(&agreements, grants) {
         return Ok(Promise::NotCovered);
     }
     let ids: Vec<AgreementId> = agreements.iter().map(|agreement| agreement.id).collect();
@@ -56,12 +55,13 @@ pub fn promise(
     let mut available = accounts.iter().map(|(id, (_, available))| (*id, *available)).collect();
     let mut cumulated = store::cumulated(conn, programme.id)?;
 
-    let Some(plan) = plan(programme.funding_rule, periods, amount, &agreements, &mut available, &mut cumulated) else {
+    let Some(plan) = plan(programme.funding_rule, grants, &agreements, &mut available, &mut cumulated) else {
         return Ok(Promise::NotEnough);
     };
     let zone = programme.zone()?;
     let mut entries = Vec::new();
-    for Planned { period, set, parts } in plan {
+    for Planned { grant, set, parts } in plan {
+        let (period, amount) = (&grant.period, grant.amount);
         let allowance = super::Allowance {
             id: AllowanceId::new(now),
             enrolment_id: enrolment,
@@ -77,6 +77,7 @@ pub fn promise(
                 None => None,
             },
             issued_at: None,
+            purse: grant.purse.clone(),
         };
         store::insert_allowance(conn, &allowance)?;
         for (agreement, amount) in parts {
@@ -99,17 +100,18 @@ pub fn promise(
     Ok(Promise::Kept)
 }
 
-/// Whose cents each period takes; none if one of them cannot be funded whole.
+/// Whose cents each grant takes; none if one of them cannot be funded whole.
 fn plan<'a>(
     rule: FundingRule,
-    periods: &'a [Period],
-    amount: Cents,
+    grants: &'a [Grant],
     agreements: &'a [Agreement],
     available: &mut BTreeMap<AgreementId, Cents>,
     cumulated: &mut BTreeMap<String, Cents>,
 ) -> Option<Vec<Planned<'a>>> {
-    let mut planned = Vec::with_capacity(periods.len());
-    for period in periods {
+    let mut planned = Vec::with_capacity(grants.len());
+    for grant in grants {
+        let Grant { period, amount, .. } = grant;
+        let amount = *amount;
         let covering: Vec<&Agreement> = agreements.iter().filter(|agreement| agreement.covers(period)).collect();
         let (set, shares) = match rule {
             FundingRule::FixedShares => {
@@ -139,7 +141,7 @@ fn plan<'a>(
                 parts.push((agreement, share));
             }
         }
-        planned.push(Planned { period, set, parts });
+        planned.push(Planned { grant, set, parts });
     }
     Some(planned)
 }

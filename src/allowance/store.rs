@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use diesel::prelude::*;
 
 use super::{PartKey, PartWindow, PursePart, State};
-use crate::db::schema::{accounts, allowance_parts, allowances, funding_sets};
+use crate::db::schema::{accounts, allowance_parts, allowances, enrolments, funding_sets};
 use crate::db::{Conn, Locked, SumCents, Upsert};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, FundingSetId, PartId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
-use crate::programme::Agreement;
+use crate::programme::{Agreement, purse};
 
 /// Ids in one statement: below what either database takes.
 const CHUNK: usize = 1_000;
@@ -32,6 +32,15 @@ pub struct Allowance {
     pub state: State,
     pub funding_set_id: Option<FundingSetId>,
     pub issued_at: Option<Instant>,
+    /// What it is for: the name of a purse in the rules.
+    pub purse: String,
+}
+
+impl Allowance {
+    /// Whether it is issued whole when its window opens, and not as it is earned.
+    fn is_given(&self) -> bool {
+        self.purse != purse::BONUS
+    }
 }
 
 #[derive(Clone, Debug, Queryable, Selectable)]
@@ -43,13 +52,25 @@ pub struct Part {
     pub amount_cents: Cents,
     pub spendable_until: Instant,
     pub open: bool,
+    /// All of it, or of a bonus what was earned.
+    pub issued_cents: Cents,
+    pub released_cents: Cents,
 }
 
-/// The first period's row stands for the whole purse.
+impl Part {
+    /// What is still promised of it.
+    pub fn committed(&self) -> Cents {
+        self.amount_cents - self.issued_cents - self.released_cents
+    }
+}
+
+/// The first row of a promise stands for the whole purse.
 pub fn lock(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
     let first = allowances::table
         .filter(allowances::enrolment_id.eq(enrolment))
-        .filter(allowances::period.eq(1))
+        .filter(allowances::purse.ne(purse::OWN))
+        .order(allowances::id)
+        .limit(1)
         .select(allowances::id);
     Locked(first).get_result::<AllowanceId>(conn).optional()?;
     Ok(())
@@ -77,6 +98,8 @@ pub fn insert_part(
             allowance_parts::amount_cents.eq(amount),
             allowance_parts::spendable_until.eq(spendable_until),
             allowance_parts::open.eq(false),
+            allowance_parts::issued_cents.eq(Cents::ZERO),
+            allowance_parts::released_cents.eq(Cents::ZERO),
         ))
         .execute(conn)?;
     Ok(())
@@ -85,7 +108,7 @@ pub fn insert_part(
 pub fn allowances(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Allowance>> {
     Ok(allowances::table
         .filter(allowances::enrolment_id.eq(enrolment))
-        .order(allowances::period)
+        .order((allowances::period, allowances::id))
         .select(Allowance::as_select())
         .load(conn)?)
 }
@@ -104,11 +127,14 @@ pub fn parts(conn: &mut Conn, of: &[Allowance], now: Instant) -> Result<Vec<Purs
         let left = match allowance.state {
             // opened, by this clock too: another server may be a moment ahead
             State::Issued if part.open && allowance.opens_at <= now => balance.unwrap_or_default(),
-            State::Committed if allowance.opens_at <= now && now < allowance.closes_at => part.amount_cents,
+            State::Committed if allowance.is_given() && allowance.opens_at <= now && now < allowance.closes_at => {
+                part.amount_cents
+            }
             _ => return None,
         };
         let key = PartKey { part: part.id, allowance: part.allowance_id, agreement: part.agreement_id };
-        Some(PursePart { key, period: allowance.period, position, left, spendable_until: part.spendable_until })
+        let (period, purse) = (allowance.period, allowance.purse.clone());
+        Some(PursePart { key, period, purse, position, left, spendable_until: part.spendable_until })
     };
     Ok(rows.into_iter().filter_map(spendable).collect())
 }
@@ -143,6 +169,7 @@ pub fn enrolments_due(
     let mut query = allowances::table
         .filter(allowances::state.eq(State::Committed))
         .filter(allowances::opens_at.le(now))
+        .filter(allowances::purse.ne(purse::BONUS).or(allowances::closes_at.le(now)))
         .select(allowances::enrolment_id)
         .distinct()
         .order(allowances::enrolment_id)
@@ -157,6 +184,7 @@ pub fn enrolments_due(
 /// When the oldest period that is due and not issued opened.
 pub fn oldest_to_issue(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
     let due = allowances::table.filter(allowances::state.eq(State::Committed)).filter(allowances::opens_at.le(now));
+    let due = due.filter(allowances::purse.ne(purse::BONUS).or(allowances::closes_at.le(now)));
     Ok(due.select(diesel::dsl::min(allowances::opens_at)).first(conn)?)
 }
 
@@ -172,12 +200,14 @@ pub fn due(conn: &mut Conn, enrolments: &[EnrolmentId], now: Instant) -> Result<
         .filter(allowances::enrolment_id.eq_any(enrolments))
         .filter(allowances::state.eq(State::Committed))
         .filter(allowances::opens_at.le(now))
-        .order((allowances::enrolment_id, allowances::period))
+        .filter(allowances::purse.ne(purse::BONUS).or(allowances::closes_at.le(now)))
+        .order((allowances::enrolment_id, allowances::period, allowances::id))
         .select(Allowance::as_select())
         .load(conn)?)
 }
 
-pub fn committed_parts(conn: &mut Conn, of: &[Allowance]) -> Result<Vec<Part>> {
+/// All parts of some allowances, in order.
+pub fn parts_of(conn: &mut Conn, of: &[Allowance]) -> Result<Vec<Part>> {
     let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
     Ok(allowance_parts::table
         .filter(allowance_parts::allowance_id.eq_any(ids))
@@ -194,8 +224,18 @@ pub fn settle(conn: &mut Conn, id: AllowanceId, state: State, issued_at: Option<
     if moved == 1 { Ok(()) } else { Err(Error::Internal(format!("allowance {id} is not committed any more"))) }
 }
 
-pub fn open_part(conn: &mut Conn, id: PartId) -> Result<()> {
-    diesel::update(allowance_parts::table.find(id)).set(allowance_parts::open.eq(true)).execute(conn)?;
+/// Issues so much of a part: it can be spent from now on.
+pub fn issue_part(conn: &mut Conn, id: PartId, amount: Cents) -> Result<()> {
+    let issued = allowance_parts::issued_cents.eq(allowance_parts::issued_cents + amount.0);
+    diesel::update(allowance_parts::table.find(id)).set((allowance_parts::open.eq(true), issued)).execute(conn)?;
+    Ok(())
+}
+
+/// Takes so much of a part's promise back.
+pub fn release_part(conn: &mut Conn, id: PartId, amount: Cents) -> Result<()> {
+    diesel::update(allowance_parts::table.find(id))
+        .set(allowance_parts::released_cents.eq(allowance_parts::released_cents + amount.0))
+        .execute(conn)?;
     Ok(())
 }
 
@@ -334,6 +374,13 @@ pub fn allowances_after(conn: &mut Conn, after: Option<AllowanceId>, limit: i64)
         query = query.filter(allowances::id.gt(after));
     }
     Ok(query.load(conn)?)
+}
+
+/// The versions of the rules that the enrolments behind some allowances go by.
+pub fn rules_versions(conn: &mut Conn, of: &[Allowance]) -> Result<BTreeMap<EnrolmentId, i32>> {
+    let ids: Vec<EnrolmentId> = of.iter().map(|allowance| allowance.enrolment_id).collect();
+    let rows = enrolments::table.filter(enrolments::id.eq_any(ids)).select((enrolments::id, enrolments::rules_version));
+    Ok(rows.load(conn)?.into_iter().collect())
 }
 
 /// What some parts are parts of, and when they may be spent; ids of no part are left out.

@@ -10,7 +10,7 @@ use crate::kit::id::{AccountId, AgreementId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Zone};
 use crate::ledger::{self, Finding, Transfer, TransferCode};
-use crate::programme;
+use crate::programme::{self, purse};
 
 /// Allowances read at a time.
 const PAGE: i64 = 500;
@@ -24,8 +24,8 @@ struct Term {
     zone: Zone,
     /// The first instant at which no cent of it may be spent any more.
     end: Instant,
-    /// Days for which a late void's money stays spendable.
-    grace_days: i32,
+    /// Days for which a late void's money stays spendable, by version of the rules.
+    grace_days: BTreeMap<i32, i32>,
 }
 
 /// A part with what the ledger knows of it.
@@ -33,6 +33,8 @@ struct Known<'a> {
     part: &'a store::Part,
     transfers: Vec<&'a Transfer>,
     balance: Option<Cents>,
+    /// Of the rules that its enrolment goes by.
+    version: i32,
     /// When a void last gave it money back.
     restored_at: Option<Instant>,
 }
@@ -48,9 +50,10 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
         let Some(end) = page.last() else { break };
         last = Some(end.id);
         count += page.len();
-        let parts = store::committed_parts(conn, &page)?;
+        let parts = store::parts_of(conn, &page)?;
         let accounts: Vec<AccountId> = parts.iter().map(|part| part.id.cast()).collect();
         let balances = ledger::balances(conn, &accounts)?;
+        let versions = store::rules_versions(conn, &page)?;
         let transfers = ledger::transfers_of_all(conn, &page.iter().map(|a| a.id.cast()).collect::<Vec<_>>())?;
         for allowance in &page {
             let parts: Vec<&store::Part> = parts.iter().filter(|part| part.allowance_id == allowance.id).collect();
@@ -60,15 +63,14 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
                 findings.push(Finding::new("allowances", allowance.id, what));
             }
             for part in parts {
-                if allowance.state == State::Committed
-                    && let Some(sum) = committed.get_mut(&part.agreement_id)
-                {
-                    *sum += part.amount_cents;
+                if let Some(sum) = committed.get_mut(&part.agreement_id) {
+                    *sum += part.committed();
                 }
                 let own = |t: &&Transfer| t.reference == allowance.id.cast() && t.agreement_id == part.agreement_id;
                 let known = Known {
                     part,
                     transfers: transfers.iter().filter(own).filter(|t| CODES.contains(&t.code)).collect(),
+                    version: versions.get(&allowance.enrolment_id).copied().unwrap_or_default(),
                     balance: balances.get(&part.id.cast()).copied(),
                     restored_at: restored.get(&part.id.cast()).copied(),
                 };
@@ -100,10 +102,12 @@ fn terms(conn: &mut Conn) -> Result<BTreeMap<AgreementId, Term>> {
     let mut terms = BTreeMap::new();
     for id in programme::all(conn)? {
         let programme = programme::by_id(conn, id)?;
-        let (zone, grace_days) = (programme.zone()?, programme.rules()?.void_grace_days);
+        let zone = programme.zone()?;
+        let versions = programme::all_versions(conn, id)?;
+        let grace_days: BTreeMap<i32, i32> = versions.iter().map(|v| (v.version, v.rules.void_grace_days)).collect();
         for agreement in programme::agreements_of(conn, id)? {
             let end = agreement.spendable_until(&zone);
-            terms.insert(agreement.id, Term { zone: zone.clone(), end, grace_days });
+            terms.insert(agreement.id, Term { zone: zone.clone(), end, grace_days: grace_days.clone() });
         }
     }
     Ok(terms)
@@ -112,12 +116,7 @@ fn terms(conn: &mut Conn) -> Result<BTreeMap<AgreementId, Term>> {
 impl Known<'_> {
     fn wrong(&self, allowance: &Allowance) -> Vec<String> {
         let of = |code| self.transfers.iter().filter(move |t| t.code == code);
-        let amount = self.part.amount_cents;
-        let (issued, released) = match allowance.state {
-            State::Committed => (Cents::ZERO, Cents::ZERO),
-            State::Issued => (amount, Cents::ZERO),
-            State::Released => (Cents::ZERO, amount),
-        };
+        let store::Part { amount_cents: amount, issued_cents: issued, released_cents: released, .. } = *self.part;
         let expected =
             [(TransferCode::Commit, amount), (TransferCode::Issue, issued), (TransferCode::Release, released)];
         let mut wrong = Vec::new();
@@ -128,6 +127,15 @@ impl Known<'_> {
                 wrong.push(format!("of a {state} allowance: {code} should be {expected}, the journal says {sum}"));
             }
         }
+        let as_it_says = match allowance.state {
+            State::Committed => (issued, released) == (Cents::ZERO, Cents::ZERO),
+            State::Released => (issued, released) == (Cents::ZERO, amount),
+            // a bonus is issued as it is earned
+            State::Issued => allowance.purse == purse::BONUS || (issued, released) == (amount, Cents::ZERO),
+        };
+        if !as_it_says {
+            wrong.push(format!("of a {} allowance: {issued} of {amount} issued, {released} released", allowance.state));
+        }
         let own = self.part.id.cast();
         if of(TransferCode::Issue).any(|t| t.credit_account != own)
             || of(TransferCode::Return).any(|t| t.debit_account != own)
@@ -135,10 +143,10 @@ impl Known<'_> {
             wrong.push("was issued to, or returned from, another part's account".to_owned());
         }
         let is_issued = allowance.state == State::Issued;
-        if self.balance.is_some() != is_issued {
+        if self.balance.is_some() != (is_issued && issued.is_positive()) {
             wrong.push("has an account without being issued, or none though it is".to_owned());
         }
-        if self.balance > Some(amount) {
+        if self.balance > Some(issued) {
             wrong.push("holds more than it was issued with".to_owned());
         }
         if !self.part.open && self.balance.is_some_and(Cents::is_positive) {
@@ -156,7 +164,8 @@ impl Known<'_> {
             return Some("is a part of no agreement".to_owned());
         };
         let first = allowance.closes_at.min(term.end);
-        let grace = |at| term.zone.end_of(term.zone.day_of(at).plus_days(term.grace_days));
+        let grace_days = term.grace_days.get(&self.version).copied().unwrap_or_default();
+        let grace = |at| term.zone.end_of(term.zone.day_of(at).plus_days(grace_days));
         // earlier than the window too: who had left had given it up, and only the grace stands
         let granted = self.restored_at.map_or(first, |at| term.end.min(grace(at)));
         let until = self.part.spendable_until;

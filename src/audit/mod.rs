@@ -50,6 +50,7 @@ crate::text_enum! {
         ProgrammeRewritten = "programme_rewritten",
         ProgrammeOpened = "programme_opened",
         ProgrammeClosed = "programme_closed",
+        RulesChanged = "rules_changed",
         /// Into the programme that is the subject; the detail is the member.
         MemberAdmitted = "member_admitted",
         AgreementSigned = "agreement_signed",
@@ -65,6 +66,7 @@ crate::text_enum! {
         /// The detail is the state it begins in.
         EnrolmentMade = "enrolment_made",
         EnrolmentMovedUp = "enrolment_moved_up",
+        EnrolmentBandSet = "enrolment_band_set",
         EnrolmentSuspended = "enrolment_suspended",
         EnrolmentResumed = "enrolment_resumed",
         EnrolmentLeft = "enrolment_left",

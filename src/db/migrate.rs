@@ -43,7 +43,13 @@ impl Db {
         let done = match &mut self.connection_at_leisure()? {
             Conn::Pg(conn) => alone(conn, |conn| forward(conn, POSTGRES)),
             // all are done or none, and another process waits for the end
-            Conn::Sqlite(conn) => conn.immediate_transaction(|conn| forward(conn, SQLITE)),
+            Conn::Sqlite(conn) => without_foreign_keys(conn, |conn| {
+                conn.immediate_transaction(|conn| {
+                    let done = forward(conn, SQLITE)?;
+                    unbroken(conn)?;
+                    Ok(done)
+                })
+            }),
         };
         drop(turn);
         let done = done.map_err(|e| Error::Internal(format!("cannot migrate the database: {e}")))?;
@@ -77,6 +83,32 @@ where
     EmbeddedMigrations: MigrationSource<DB>,
 {
     Ok(conn.run_pending_migrations(all)?.len())
+}
+
+/// A table that is written anew must be dropped first, with all that refers to it: <https://www.sqlite.org/lang_altertable.html>,
+/// section 7. The pragma does nothing inside a transaction.
+fn without_foreign_keys<T>(
+    conn: &mut SqliteConnection,
+    work: impl FnOnce(&mut SqliteConnection) -> Migrated<T>,
+) -> Migrated<T> {
+    conn.batch_execute("PRAGMA foreign_keys = OFF")?;
+    let done = work(conn);
+    conn.batch_execute("PRAGMA foreign_keys = ON")?;
+    done
+}
+
+/// Nothing refers to what is not there.
+fn unbroken(conn: &mut SqliteConnection) -> Migrated<()> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        table: String,
+    }
+    let broken: Vec<Row> = diesel::sql_query(r#"SELECT DISTINCT "table" FROM pragma_foreign_key_check"#).load(conn)?;
+    match broken.first() {
+        None => Ok(()),
+        Some(Row { table }) => Err(format!("rows of {table} refer to rows that are not there").into()),
+    }
 }
 
 fn compare(conn: &mut Conn) -> Migrated<Schema> {

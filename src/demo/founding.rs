@@ -12,9 +12,7 @@ use crate::kit::id::{OrganisationId, ProgrammeId, StallId};
 use crate::kit::money::Cents;
 use crate::kit::time::Day;
 use crate::producer::{self, Decision, Profile};
-use crate::programme::{
-    self, Amount, CarryOver, Draft, FundingRule, LegalBasis, NewAgreement, PeriodRule, PeriodUnit, Rules, Start,
-};
+use crate::programme::{self, Draft, FundingRule, LegalBasis, NewAgreement, Rules};
 
 /// Everybody who acts, logged in.
 pub struct Cast {
@@ -44,6 +42,10 @@ pub fn found(world: &World, from: Day) -> Result<Cast> {
     }
     let sellers = (0..GROWERS.len()).map(|nth| settle(world, &manager, nth, &programmes)).collect::<Result<_>>()?;
     Ok(Cast { manager, desks, funders, sellers, programmes })
+}
+
+fn rules(json: &str) -> Result<Rules> {
+    serde_json::from_str(json).map_err(Error::internal)
 }
 
 fn all<T>(faces: &[Face], make: impl FnMut(&Face) -> Result<T>) -> Result<Vec<T>> {
@@ -79,16 +81,11 @@ fn monthly(world: &World, manager: &Actor, funders: &[OrganisationId], from: Day
         starts_on: from,
         ends_on: from.plus_months(18).plus_days(-1),
         funding_rule: FundingRule::FixedShares,
-        rules: Rules {
-            amount: Amount { per_household: Cents(60_00), per_adult: Cents::ZERO, per_child: Cents::ZERO },
-            period: PeriodRule { unit: PeriodUnit::Month, length: 1, count: 6 },
-            start: Start::EnrolmentDay,
-            carry_over: CarryOver::None,
-            expiry_days: 7,
-            void_window_minutes: 60,
-            void_grace_days: 7,
-            show_balance: false,
-        },
+        rules: rules(
+            r#"{"amount": {"per_household": "60.00", "per_adult": "0.00", "per_child": "0.00"},
+                "period": {"unit": "month", "length": 1, "count": 6}, "start": "enrolment_day", "carry_over": "none",
+                "expiry_days": 7, "void_window_minutes": 60, "void_grace_days": 7, "show_balance": false}"#,
+        )?,
         communes: communes(BASSIN)?,
         legal_basis: Some((LegalBasis::LimitedNetwork, text("CMF L521-3, réseau de producteurs agréés")?)),
     };
@@ -111,16 +108,11 @@ fn by_head(world: &World, manager: &Actor, funders: &[OrganisationId], from: Day
         starts_on: from,
         ends_on: from.plus_months(18).plus_days(-1),
         funding_rule: FundingRule::Priority,
-        rules: Rules {
-            amount: Amount { per_household: Cents::ZERO, per_adult: Cents(16_00), per_child: Cents(8_50) },
-            period: PeriodRule { unit: PeriodUnit::Day, length: 14, count: 6 },
-            start: Start::EnrolmentDay,
-            carry_over: CarryOver::None,
-            expiry_days: 3,
-            void_window_minutes: 24 * 60,
-            void_grace_days: 7,
-            show_balance: true,
-        },
+        rules: rules(
+            r#"{"amount": {"per_household": "0.00", "per_adult": "16.00", "per_child": "8.50"},
+                "period": {"unit": "fortnight", "length": 1, "count": 6}, "start": "enrolment_day", "carry_over": "none",
+                "expiry_days": 3, "void_window_minutes": 1440, "void_grace_days": 7, "show_balance": true}"#,
+        )?,
         communes: communes(ARTOIS)?,
         legal_basis: Some((LegalBasis::SocialAid, text("CASF L123-5, délibération d'exemple")?)),
     };
@@ -167,7 +159,7 @@ fn settle(world: &World, manager: &Actor, nth: usize, programmes: &[ProgrammeId;
     for &programme in programmes {
         world.write(|conn, now| producer::apply(conn, now, &actor, programme))?;
         if grower.standing != Standing::NeverApproved {
-            let approve = Decision::Approve;
+            let approve = Decision::Approve(None);
             world.write(|conn, now| producer::decide(conn, now, manager, programme, actor.organisation, approve))?;
         }
     }

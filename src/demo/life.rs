@@ -137,7 +137,7 @@ impl Life {
     fn arrive(&mut self, arrival: &Arrival) -> Result<()> {
         let household = self.register(arrival.desk, arrival.home, arrival.adults, arrival.children)?;
         let programme = self.cast.programmes[arrival.programme];
-        let new = NewEnrolment { household, programme, starts_on: arrival.starts_on };
+        let new = NewEnrolment { household, programme, starts_on: arrival.starts_on, band: None };
         let desk = &self.cast.desks[arrival.desk];
         let enrolment = self.world.write(|conn, now| enrolment::enrol(conn, now, desk, &new))?.id;
         self.homes.push(Home {

@@ -119,7 +119,7 @@ impl Life {
         let far = self.register(0, MONTREUIL, 2, 1)?;
         let known = self.homes.first().map(|home| home.household);
         for household in [Some(far), known].into_iter().flatten() {
-            let new = NewEnrolment { household, programme: self.cast.programmes[0], starts_on: None };
+            let new = NewEnrolment { household, programme: self.cast.programmes[0], starts_on: None, band: None };
             let desk = &self.cast.desks[0];
             let refused = self.world.write(|conn, now| enrolment::enrol(conn, now, desk, &new));
             let _ = self.world.met(refused)?;

@@ -1,6 +1,6 @@
 //! The invented people and organisations, on real communes of the Pas-de-Calais (codes of INSEE).
 
-use crate::redemption::Category::{self, CerealsBread, Dairy, Eggs, Fish, FruitVegetables, Meat, OtherFood, Pulses};
+use crate::programme::Category::{self, CerealsBread, Dairy, Eggs, Fish, FruitVegetables, Meat, OtherFood, Pulses};
 
 /// INSEE code and name.
 pub type Place = (&'static str, &'static str);

@@ -8,7 +8,8 @@ use crate::allowance;
 use crate::kit::error::{Code, Result};
 use crate::kit::money::Cents;
 use crate::kit::time::Day;
-use crate::redemption::{self, Basket, Category, NewRedemption, Purchase};
+use crate::programme::Category;
+use crate::redemption::{self, Basket, BasketLine, NewRedemption, Purchase};
 use crate::voucher::Presented;
 
 impl Life {
@@ -19,7 +20,7 @@ impl Life {
         let partial = self.chance.percent(80);
         let Some(card) = &self.homes[home].card else { return Ok(()) };
         let shown = if self.chance.percent(85) { card.token.clone() } else { card.code.clone() };
-        let basket = Basket { total, partial, another_purchase: false };
+        let basket = basket(total, partial, false);
         let bought = self.redeem(&shown, seller, stall, basket.clone())?;
         match bought {
             Ok(Purchase { redemption, .. }) if self.chance.percent(3) && self.world.pass(240) => {
@@ -28,13 +29,13 @@ impl Life {
                 let void = |conn: &mut _, now| redemption::void(conn, now, actor, redemption.id, reason.clone());
                 self.world.write(void)?;
                 let total = Cents(total.0 - total.0 / 10);
-                let _ = self.redeem(&shown, seller, stall, Basket { total, ..basket })?;
+                let _ = self.redeem(&shown, seller, stall, Basket { total, ..basket.clone() })?;
             }
             Ok(_) if self.chance.percent(2) && self.world.pass(15) => {
                 let twice = self.redeem(&shown, seller, stall, basket.clone())?;
                 // now and then it was meant
                 if matches!(twice, Err(Code::AlreadyRedeemedByYou)) && self.chance.percent(25) {
-                    let _ = self.redeem(&shown, seller, stall, Basket { another_purchase: true, ..basket })?;
+                    let _ = self.redeem(&shown, seller, stall, Basket { another_purchase: true, ..basket.clone() })?;
                 }
             }
             Ok(Purchase { redemption, .. }) if redemption.covered_cents < redemption.basket_cents => {
@@ -64,7 +65,7 @@ impl Life {
     }
 
     pub fn try_text(&mut self, text: &str, seller: usize, stall: usize) -> Result<()> {
-        let basket = Basket { total: Cents(3_20), partial: false, another_purchase: false };
+        let basket = basket(Cents(3_20), false, false);
         self.redeem(text, seller, stall, basket).map(drop)
     }
 
@@ -73,20 +74,20 @@ impl Life {
         text: &str,
         seller: usize,
         stall: usize,
-        basket: Basket,
+        mut basket: Basket,
     ) -> Result<std::result::Result<Purchase, Code>> {
-        let lines = self.lines(seller, basket.total);
+        basket.lines = self.lines(seller, basket.total);
         let (actor, stalls) = &self.cast.sellers[seller];
         let (stall, world) = (stalls[stall], &self.world);
         let redeemed = Presented::read(text, &world.state.keys.now()).and_then(|voucher| {
-            let new = NewRedemption { voucher, stall, basket, lines };
+            let new = NewRedemption { voucher, stall, basket: basket.clone() };
             world.write(|conn, now| redemption::redeem(conn, now, actor, &new))
         });
         self.world.met(redeemed)
     }
 
     /// What was bought, by kind; some sellers in a hurry leave it out.
-    fn lines(&mut self, seller: usize, total: Cents) -> Vec<(Category, Cents)> {
+    fn lines(&mut self, seller: usize, total: Cents) -> Vec<BasketLine> {
         if self.chance.percent(20) {
             return Vec::new();
         }
@@ -96,9 +97,17 @@ impl Life {
         match second.filter(|_| total.0 > 500 && self.chance.percent(50)) {
             Some(second) => {
                 let part = Cents(total.0 * self.chance.within(3..=7) / 10);
-                vec![(first, part), (second, total - part)]
+                vec![line(first, part), line(second, total - part)]
             }
-            None => vec![(first, total)],
+            None => vec![line(first, total)],
         }
     }
+}
+
+fn basket(total: Cents, partial: bool, another_purchase: bool) -> Basket {
+    Basket { total, lines: Vec::new(), tariff: None, partial, another_purchase }
+}
+
+fn line(category: Category, amount: Cents) -> BasketLine {
+    BasketLine { category, labels: Vec::new(), amount }
 }

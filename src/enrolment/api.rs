@@ -23,6 +23,13 @@ pub struct EnrolmentRequest {
     household_id: HouseholdId,
     programme_id: ProgrammeId,
     starts_on: Option<Day>,
+    band: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BandRequest {
+    band: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +55,8 @@ struct EnrolmentAnswer {
     programme_id: ProgrammeId,
     state: EnrolmentState,
     starts_on: Day,
+    rules_version: i32,
+    band: Option<String>,
     promised: Cents,
     waiting_since: Option<Instant>,
     activated_at: Option<Instant>,
@@ -60,6 +69,7 @@ struct EnrolmentAnswer {
 struct AllowanceAnswer {
     id: AllowanceId,
     period: i32,
+    purse: String,
     starts_on: Day,
     ends_on: Day,
     opens_at: Instant,
@@ -74,6 +84,7 @@ fn answer(conn: &mut Conn, enrolment: Enrolment) -> Result<EnrolmentAnswer> {
         allowance::allowances(conn, enrolment.id)?.into_iter().map(|(allowance, balance)| AllowanceAnswer {
             id: allowance.id,
             period: allowance.period,
+            purse: allowance.purse,
             starts_on: allowance.starts_on,
             ends_on: allowance.ends_on,
             opens_at: allowance.opens_at,
@@ -88,6 +99,8 @@ fn answer(conn: &mut Conn, enrolment: Enrolment) -> Result<EnrolmentAnswer> {
         programme_id: enrolment.programme_id,
         state: enrolment.state,
         starts_on: enrolment.starts_on,
+        rules_version: enrolment.rules_version,
+        band: enrolment.band,
         promised: enrolment.promised_cents,
         waiting_since: enrolment.waiting_since,
         activated_at: enrolment.activated_at,
@@ -103,8 +116,8 @@ pub async fn enrol_household(
     key: IdempotencyKey,
     body: Json<EnrolmentRequest>,
 ) -> Answer {
-    let EnrolmentRequest { household_id, programme_id, starts_on } = body.value;
-    let new = NewEnrolment { household: household_id, programme: programme_id, starts_on };
+    let EnrolmentRequest { household_id, programme_id, starts_on, band } = body.value;
+    let new = NewEnrolment { household: household_id, programme: programme_id, starts_on, band };
     let actor = permit.actor.clone();
     once(&state, &permit.actor, key, body.digest, move |conn, now| {
         let enrolment = super::enrol(conn, now, &actor, &new)?;
@@ -154,6 +167,17 @@ pub async fn suspend_enrolment(state: web::Data<State>, permit: MayEnrol, id: Pa
 
 pub async fn resume_enrolment(state: web::Data<State>, permit: MayEnrol, id: PathId<kind::Enrolment>) -> Answer {
     let command = |conn: &mut Conn, now, actor: &Actor, id| super::resume(conn, now, actor, id);
+    Ok(ok(&change(state, permit, id.0, command).await?))
+}
+
+pub async fn set_band(
+    state: web::Data<State>,
+    permit: MayEnrol,
+    id: PathId<kind::Enrolment>,
+    body: Json<BandRequest>,
+) -> Answer {
+    let band = body.value.band;
+    let command = move |conn: &mut Conn, now, actor: &Actor, id| super::set_band(conn, now, actor, id, band.as_deref());
     Ok(ok(&change(state, permit, id.0, command).await?))
 }
 

@@ -12,9 +12,8 @@ use crate::household;
 use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{EnrolmentId, HouseholdId, ProgrammeId};
-use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
-use crate::programme::{self, Period, Programme};
+use crate::programme::{self, Grant, Programme, Rules, Version};
 
 pub use store::{Enrolment, Filter};
 pub use verify::verify;
@@ -38,6 +37,8 @@ pub struct NewEnrolment {
     pub programme: ProgrammeId,
     /// Today in the programme's zone, or its first day if that is later, where the social worker names none.
     pub starts_on: Option<Day>,
+    /// The tariff, where the rules have some.
+    pub band: Option<String>,
 }
 
 /// Enrols a household: commits all its periods, or puts it at the end of the waiting list.
@@ -65,9 +66,13 @@ pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -
     if starts_on < programme.starts_on {
         return Err(Error::invalid("starts_on", Complaint::BeforeProgramme));
     }
-    let rules = programme.rules()?;
-    let periods = periods_within(&programme, starts_on)?.ok_or(Error::Refused(Code::ProgrammeEndsFirst))?;
-    let amount = rules.amount_for(household.adults, household.children);
+    let Version { version, rules, .. } = programme::rules(conn, programme.id)?;
+    if new.band.as_ref().is_some_and(|band| !rules.has_band(band)) {
+        return Err(Error::invalid("band", Complaint::NoSuchTariff));
+    }
+    let (adults, children) = (household.adults, household.children);
+    let grants = grants_within(&programme, &rules, starts_on, adults, children)?;
+    let grants = grants.ok_or(Error::Refused(Code::ProgrammeEndsFirst))?;
     let mut enrolment = Enrolment {
         id: EnrolmentId::new(now),
         household_id: household.id,
@@ -78,18 +83,20 @@ pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -
         commune_code: household.commune_code,
         state: State::Waiting,
         starts_on,
-        promised_cents: Cents(amount.0 * i64::from(rules.period.count)),
+        promised_cents: grants.iter().map(|grant| grant.amount).sum(),
         closes_at: None,
         waiting_since: Some(now),
         activated_at: None,
         left_at: None,
         created_at: now,
+        rules_version: version,
+        band: new.band.clone(),
     };
     // whoever waits already comes first
     let queue = next_in_turn(conn, now, &programme)?.is_some();
     store::insert(conn, &enrolment)?;
-    if !queue && allowance::promise(conn, now, &programme, enrolment.id, amount, &periods)? == Promise::Kept {
-        enrolment.activate(now, &periods);
+    if !queue && allowance::promise(conn, now, &programme, enrolment.id, &grants)? == Promise::Kept {
+        enrolment.activate(now, &grants);
         store::update(conn, &enrolment)?;
     }
     let detail = Some(enrolment.state.to_string());
@@ -97,11 +104,18 @@ pub fn enrol(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewEnrolment) -
     Ok(enrolment)
 }
 
-/// The periods of a household that starts on a day, if they end within the programme.
-fn periods_within(programme: &Programme, starts_on: Day) -> Result<Option<Vec<Period>>> {
-    let periods = programme::periods(&programme.rules()?, &programme.zone()?, starts_on);
-    let fits = starts_on >= programme.starts_on && periods.last().is_some_and(|last| last.ends_on <= programme.ends_on);
-    Ok(fits.then_some(periods))
+/// What a household that starts on a day is promised, if its periods end within the programme.
+fn grants_within(
+    programme: &Programme,
+    rules: &Rules,
+    starts_on: Day,
+    adults: i32,
+    children: i32,
+) -> Result<Option<Vec<Grant>>> {
+    let grants = rules.grants(&programme.zone()?, programme.starts_on, starts_on, adults, children);
+    let last = grants.last().map(|grant| grant.period.ends_on);
+    let fits = starts_on >= programme.starts_on && last.is_some_and(|last| last <= programme.ends_on);
+    Ok(fits.then_some(grants))
 }
 
 /// Moves up the waiting list of a programme for as long as the first in turn can be funded whole; returns how many got in.
@@ -123,41 +137,72 @@ enum Turn {
 
 fn move_up_one(conn: &mut Conn, now: Instant, id: ProgrammeId) -> Result<Option<Turn>> {
     let programme = programme::lock(conn, id)?;
-    let Some((mut first, periods)) = next_in_turn(conn, now, &programme)? else { return Ok(None) };
-    let Some(periods) = periods else {
+    let Some((mut first, grants)) = next_in_turn(conn, now, &programme)? else { return Ok(None) };
+    let Some(grants) = grants else {
         first.state = State::Ended;
         store::update(conn, &first)?;
         audit::record(conn, now, Who::SERVICE, Action::EnrolmentEnded, first.id, None)?;
         return Ok(Some(Turn::TooLate));
     };
-    let amount = programme.rules()?.amount_for(first.adults, first.children);
-    if allowance::promise(conn, now, &programme, first.id, amount, &periods)? != Promise::Kept {
+    if allowance::promise(conn, now, &programme, first.id, &grants)? != Promise::Kept {
         return Ok(None);
     }
-    first.activate(now, &periods);
+    first.activate(now, &grants);
     store::update(conn, &first)?;
     audit::record(conn, now, Who::SERVICE, Action::EnrolmentMovedUp, first.id, None)?;
     Ok(Some(Turn::Activated))
 }
 
-/// Who is next on the waiting list, starting today if its day has passed; without periods where it has become too late
-/// for it. Whoever asks for periods that no agreement covers is passed over: no money coming back could let it in.
+/// Who is next on the waiting list and what it is promised, by its own rules, starting today if its day has passed;
+/// nothing where it has become too late for it. Whoever asks for periods that no agreement covers is passed over: no
+/// money coming back could let it in.
 fn next_in_turn(
     conn: &mut Conn,
     now: Instant,
     programme: &Programme,
-) -> Result<Option<(Enrolment, Option<Vec<Period>>)>> {
+) -> Result<Option<(Enrolment, Option<Vec<Grant>>)>> {
     let today = programme.zone()?.day_of(now);
     let open = programme.state == programme::State::Open;
     let agreements = programme::agreements_of(conn, programme.id)?;
     for mut waiting in store::waiting(conn, programme.id)? {
         waiting.starts_on = waiting.starts_on.max(today);
-        let periods = periods_within(programme, waiting.starts_on)?.filter(|_| open);
-        if periods.as_ref().is_none_or(|periods| allowance::covered(&agreements, periods)) {
-            return Ok(Some((waiting, periods)));
+        let rules = programme::rules_of(conn, programme.id, waiting.rules_version)?;
+        let Enrolment { starts_on, adults, children, .. } = waiting;
+        let grants = grants_within(programme, &rules, starts_on, adults, children)?.filter(|_| open);
+        if grants.as_ref().is_none_or(|grants| allowance::covered(&agreements, grants)) {
+            return Ok(Some((waiting, grants)));
         }
     }
     Ok(None)
+}
+
+/// Gives a household another tariff from now on, or that of the rules.
+pub fn set_band(
+    conn: &mut Conn,
+    now: Instant,
+    actor: &Actor,
+    id: EnrolmentId,
+    band: Option<&str>,
+) -> Result<Enrolment> {
+    let household = own(conn, actor, id)?.household_id;
+    household::touch(conn, now, household)?;
+    allowance::lock(conn, id)?;
+    let enrolment = own(conn, actor, id)?;
+    let rules = programme::rules_of(conn, enrolment.programme_id, enrolment.rules_version)?;
+    if band.is_some_and(|band| !rules.has_band(band)) {
+        return Err(Error::invalid("band", Complaint::NoSuchTariff));
+    }
+    if enrolment.band.as_deref() != band {
+        store::set_band(conn, id, band)?;
+        // which one is nobody's business but its structure's
+        audit::record(conn, now, actor.who(), Action::EnrolmentBandSet, id, None)?;
+    }
+    Ok(Enrolment { band: band.map(str::to_owned), ..enrolment })
+}
+
+/// The rules that an enrolment goes by.
+pub fn rules(conn: &mut Conn, enrolment: &Enrolment) -> Result<Rules> {
+    programme::rules_of(conn, enrolment.programme_id, enrolment.rules_version)
 }
 
 /// No purchase goes through until it is resumed.
@@ -273,10 +318,10 @@ impl Enrolment {
         store::RUNNING.contains(&self.state)
     }
 
-    fn activate(&mut self, now: Instant, periods: &[Period]) {
+    fn activate(&mut self, now: Instant, grants: &[Grant]) {
         self.state = State::Active;
         self.activated_at = Some(now);
         self.waiting_since = None;
-        self.closes_at = periods.iter().map(|period| period.closes_at).max();
+        self.closes_at = grants.iter().map(|grant| grant.period.closes_at).max();
     }
 }

@@ -32,6 +32,10 @@ pub struct Enrolment {
     pub activated_at: Option<Instant>,
     pub left_at: Option<Instant>,
     pub created_at: Instant,
+    /// The rules that were in force when it was asked for: its deal, whatever versions come.
+    pub rules_version: i32,
+    /// Its tariff, by its code in the rules.
+    pub band: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,6 +63,11 @@ pub fn move_state(conn: &mut Conn, id: EnrolmentId, from: State, to: State) -> R
         .set(enrolments::state.eq(to))
         .execute(conn)?;
     Ok(moved == 1)
+}
+
+pub fn set_band(conn: &mut Conn, id: EnrolmentId, band: Option<&str>) -> Result<()> {
+    diesel::update(enrolments::table.find(id)).set(enrolments::band.eq(band)).execute(conn)?;
+    Ok(())
 }
 
 pub fn enrolment(conn: &mut Conn, id: EnrolmentId) -> Result<Option<Enrolment>> {

@@ -312,6 +312,34 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Point de vente fermé", "Ce point de vente est fermé dans le service. Choisissez-en un autre."),
             ("Stall closed", "This stall is closed in the service. Choose another one."),
         ],
+        Code::ProducerNotEligible => [
+            (
+                "À dépenser ailleurs",
+                "Ce chèque sert chez d’autres producteurs. La structure qui l’a remis peut dire lesquels.",
+            ),
+            ("For other stalls", "This voucher is for other producers. Those who handed it over can tell which."),
+        ],
+        Code::TooSoon => [
+            ("Chèque en pause", "Ce chèque ne peut pas servir aujourd’hui. La structure qui l’a remis peut aider."),
+            ("Voucher on hold", "This voucher cannot be used today. Those who handed it over can help."),
+        ],
+        Code::LinesRequired => [
+            (
+                "Panier à détailler",
+                "Dans ce programme, indiquez de quoi le panier est fait : un montant par catégorie (lines).",
+            ),
+            ("Basket to be told", "In this programme, say what the basket is made of: an amount a category (lines)."),
+        ],
+        Code::CategoryNotEligible => [
+            (
+                "Produits à régler autrement",
+                "Rien de ce panier ne se règle avec ce chèque. Proposez un autre moyen de paiement.",
+            ),
+            (
+                "Goods to be paid otherwise",
+                "Nothing in this basket can be paid with this voucher. Offer another way to pay.",
+            ),
+        ],
         Code::AlreadyRedeemedByYou => [
             (
                 "Achat déjà encaissé",

@@ -127,6 +127,33 @@ complaints! {
     NotMonthly =>
         "ne peut être calendar_month qu’avec des périodes d’un mois",
         "calendar_month goes with periods of one month only";
+    YearEndsFirst =>
+        "ne va pas avec ends_with_year au-delà de douze périodes",
+        "does not go with ends_with_year beyond twelve periods";
+    AboveOther { other: String } => "ne doit pas dépasser {other}", "must not be above {other}";
+    AboveWhole => "ne doivent pas dépasser 100 en tout", "must not be above 100 together";
+    NotACode =>
+        "doit être fait de minuscules, de chiffres et de _, et n’être ni main, ni bonus, ni own",
+        "must be small letters, digits and _, and neither main nor bonus nor own";
+    NamedTwice => "est nommé deux fois", "is named twice";
+    InAnother => "est déjà ailleurs dans la liste", "stands elsewhere in the list already";
+    NotEligible => "doit figurer dans eligible.categories", "must stand in eligible.categories";
+    CoversNothing => "doivent en compter un sous 100", "must have one below 100";
+    NoSuchTariff => "n’est pas un tarif à choisir ici", "is not a tariff to choose here";
+    BandsInstead => "ne se règle pas à côté de bands", "is not to be set beside bands";
+    ForNothing => "doit nommer une catégorie ou un label", "must name a category or a label";
+    NotPastVoids { days: i64 } =>
+        "doit aller au-delà des {days} jours où un achat peut être annulé",
+        "must go beyond the {days} days in which a purchase can be undone";
+    NeedsPriority =>
+        "demande que funding_rule soit priority",
+        "needs funding_rule to be priority";
+    PeriodsDoNotFit =>
+        "ne tient pas entre le premier et le dernier jour du programme",
+        "does not fit between the programme's first and last day";
+    CannotBeFunded =>
+        "dépasse, pour un seul ménage, tout ce que les conventions accordent",
+        "is more, for one household, than all that the agreements grant";
     CommuneTwice => "ne doit pas nommer deux fois une commune", "must not name a commune twice";
     NotAFunder => "doit être l’identifiant d’un financeur", "must be the id of a funder";
     BeforeProgramme =>

@@ -73,6 +73,10 @@ crate::text_enum! {
         ProducerNotApproved = "producer_not_approved",
         ProducerSuspended = "producer_suspended",
         StallClosed = "stall_closed",
+        ProducerNotEligible = "producer_not_eligible",
+        TooSoon = "too_soon",
+        LinesRequired = "lines_required",
+        CategoryNotEligible = "category_not_eligible",
         AlreadyRedeemedByYou = "already_redeemed_by_you",
         VoidWindowOver = "void_window_over",
     }
@@ -171,6 +175,10 @@ impl Fields {
     pub fn between(&mut self, field: &str, value: impl Into<i64>, range: RangeInclusive<i64>) {
         let (least, most) = range.clone().into_inner();
         self.must(range.contains(&value.into()), field, Complaint::NotBetween { least, most });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Fine, or all the complaints in the order in which they came.

@@ -56,6 +56,9 @@ kinds! {
     Part, PartId = "prt";
     Voucher, VoucherId = "vch";
     Redemption, RedemptionId = "red";
+    Hold, HoldId = "hld";
+    HoldPart, HoldPartId = "hlp";
+    Contribution, ContributionId = "ctb";
 }
 
 /// Tells apart, in order, what this process makes within one millisecond.

@@ -38,6 +38,12 @@ impl Cents {
         self.0 > 0
     }
 
+    /// So many percent of it, half cents up.
+    pub fn percent(self, percent: i32) -> Self {
+        let exact = i128::from(self.0) * i128::from(percent);
+        Cents(i64::try_from((exact + 50).div_euclid(100)).unwrap_or(i64::MAX))
+    }
+
     /// The amount in euros, for calculations in decimals.
     pub fn to_decimal(self) -> Decimal {
         Decimal::new(self.0, 2)

@@ -124,6 +124,10 @@ impl Day {
         Day(self.0.first_of_month())
     }
 
+    pub fn last_of_year(self) -> Self {
+        Day(self.0.last_of_year())
+    }
+
     pub fn month(self) -> Month {
         Month { year: self.0.year(), month: self.0.month() }
     }

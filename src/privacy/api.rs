@@ -17,7 +17,8 @@ use crate::kit::error::{Error, Result};
 use crate::kit::id::{EnrolmentId, HouseholdId, PersonId, VoucherId, kind};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
-use crate::redemption::{Category, Purchase};
+use crate::programme::Category;
+use crate::redemption::Purchase;
 use crate::voucher::{self, Voucher};
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use super::iban::Iban;
 use super::siret::Siret;
 use super::{Application, ApplicationState, Decision, Producer, Profile, Stall};
 use crate::access::Actor;
-use crate::http::extract::{Json, PathId, PathIds, Query};
+use crate::http::extract::{Json, OptionalJson, PathId, PathIds, Query};
 use crate::http::permission::{
     MayApply, MayDecideApplications, MayManageProducer, MayReadProducer, MayReadProducers, MayReadStalls,
     MayWriteStalls,
@@ -18,6 +18,7 @@ use crate::kit::commune::Commune;
 use crate::kit::id::{OrganisationId, ProgrammeId, StallId, kind};
 use crate::kit::text::Line;
 use crate::kit::time::Instant;
+use crate::programme::ProducerClass;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +34,12 @@ pub struct StallRequest {
     name: Line<200>,
     #[serde(deserialize_with = "crate::kit::object::object")]
     commune: Commune,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalRequest {
+    class: Option<ProducerClass>,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +105,7 @@ struct ApplicationAnswer {
     programme_id: ProgrammeId,
     producer: ApplicantAnswer,
     state: ApplicationState,
+    class: ProducerClass,
     applied_at: Instant,
     decided_at: Option<Instant>,
 }
@@ -114,6 +122,7 @@ impl From<Application> for ApplicationAnswer {
             programme_id: application.programme_id,
             producer: ApplicantAnswer { id: application.producer_id, name: application.producer_name },
             state: application.state,
+            class: application.class,
             applied_at: application.applied_at,
             decided_at: application.decided_at,
         }
@@ -193,8 +202,10 @@ pub async fn approve(
     state: web::Data<State>,
     permit: MayDecideApplications,
     ids: PathIds<kind::Programme, kind::Organisation>,
+    body: OptionalJson<ApprovalRequest>,
 ) -> Answer {
-    decide(&state, permit.actor, ids, Decision::Approve).await
+    let class = body.0.unwrap_or_default().class;
+    decide(&state, permit.actor, ids, Decision::Approve(class)).await
 }
 
 pub async fn refuse(

@@ -13,7 +13,7 @@ use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{OrganisationId, ProgrammeId, StallId};
 use crate::kit::text::Line;
 use crate::kit::time::Instant;
-use crate::programme;
+use crate::programme::{self, ProducerClass};
 use iban::Iban;
 use siret::Siret;
 
@@ -33,7 +33,8 @@ crate::text_enum! {
 /// What a manager says to an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    Approve,
+    /// As the kind of seller that it is; as before where none is told, at first as a farm.
+    Approve(Option<ProducerClass>),
     Refuse,
     Suspend,
 }
@@ -43,7 +44,7 @@ impl Decision {
     fn step(self) -> (&'static [ApplicationState], ApplicationState) {
         use ApplicationState::{Applied, Approved, Refused, Suspended};
         match self {
-            Decision::Approve => (&[Applied, Refused, Suspended], Approved),
+            Decision::Approve(_) => (&[Applied, Refused, Suspended], Approved),
             Decision::Refuse => (&[Applied], Refused),
             Decision::Suspend => (&[Approved], Suspended),
         }
@@ -51,7 +52,7 @@ impl Decision {
 
     fn action(self) -> Action {
         match self {
-            Decision::Approve => Action::ApplicationApproved,
+            Decision::Approve(_) => Action::ApplicationApproved,
             Decision::Refuse => Action::ApplicationRefused,
             Decision::Suspend => Action::ApplicationSuspended,
         }
@@ -182,7 +183,8 @@ pub fn decide(
 ) -> Result<Application> {
     programme::owned(conn, actor, programme)?;
     let (from, to) = decision.step();
-    let moved = store::move_application(conn, programme, producer, from, to, now, actor.person)?;
+    let class = if let Decision::Approve(class) = decision { class } else { None };
+    let moved = store::move_application(conn, programme, producer, from, to, class, now, actor.person)?;
     let standing = application(conn, programme, producer)?;
     if !moved {
         return Err(Error::Refused(Code::ApplicationState));
@@ -195,9 +197,17 @@ fn application(conn: &mut Conn, programme: ProgrammeId, producer: OrganisationId
     store::application(conn, programme, producer)?.ok_or(Error::Refused(Code::NotFound))
 }
 
-/// Where a producer stands in a programme; nothing where it never applied.
-pub fn approval(conn: &mut Conn, programme: ProgrammeId, producer: OrganisationId) -> Result<Option<ApplicationState>> {
-    Ok(store::application(conn, programme, producer)?.map(|application| application.state))
+/// Where a producer stands in a programme, and as what kind of seller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approval {
+    pub state: ApplicationState,
+    pub class: ProducerClass,
+}
+
+/// Nothing where it never applied.
+pub fn approval(conn: &mut Conn, programme: ProgrammeId, producer: OrganisationId) -> Result<Option<Approval>> {
+    let application = store::application(conn, programme, producer)?;
+    Ok(application.map(|Application { state, class, .. }| Approval { state, class }))
 }
 
 /// The SIRET under which a producer sells now. Whoever has applied has one.
@@ -212,12 +222,12 @@ mod tests {
     #[test]
     fn a_suspended_producer_can_only_be_approved_again_and_an_approved_one_only_suspended() {
         let open_to = |state: ApplicationState| {
-            let all = [Decision::Approve, Decision::Refuse, Decision::Suspend];
+            let all = [Decision::Approve(None), Decision::Refuse, Decision::Suspend];
             all.into_iter().filter(|decision| decision.step().0.contains(&state)).collect::<Vec<_>>()
         };
-        assert_eq!(open_to(ApplicationState::Applied), [Decision::Approve, Decision::Refuse]);
+        assert_eq!(open_to(ApplicationState::Applied), [Decision::Approve(None), Decision::Refuse]);
         assert_eq!(open_to(ApplicationState::Approved), [Decision::Suspend]);
-        assert_eq!(open_to(ApplicationState::Refused), [Decision::Approve]);
-        assert_eq!(open_to(ApplicationState::Suspended), [Decision::Approve]);
+        assert_eq!(open_to(ApplicationState::Refused), [Decision::Approve(None)]);
+        assert_eq!(open_to(ApplicationState::Suspended), [Decision::Approve(None)]);
     }
 }

@@ -9,6 +9,7 @@ use crate::db::{Conn, Page, Upsert};
 use crate::kit::error::Result;
 use crate::kit::id::{OrganisationId, PersonId, ProgrammeId, StallId};
 use crate::kit::time::Instant;
+use crate::programme::ProducerClass;
 
 /// An organisation that sells; the last three are there together, once it has said them.
 #[derive(Clone, Debug, Queryable)]
@@ -40,6 +41,7 @@ pub struct Application {
     pub state: ApplicationState,
     pub applied_at: Instant,
     pub decided_at: Option<Instant>,
+    pub class: ProducerClass,
 }
 
 pub fn upsert_profile(conn: &mut Conn, id: OrganisationId, profile: &Profile, now: Instant) -> Result<()> {
@@ -182,6 +184,7 @@ pub fn insert_application(
             applications::producer_id.eq(producer),
             applications::state.eq(ApplicationState::Applied),
             applications::applied_at.eq(now),
+            applications::class.eq(ProducerClass::Farm),
         ))
         .on_conflict_do_nothing();
     Ok(Upsert(insert).execute(conn)? == 1)
@@ -197,6 +200,7 @@ macro_rules! named_applications {
             applications::state,
             applications::applied_at,
             applications::decided_at,
+            applications::class,
         ))
     };
 }
@@ -247,12 +251,14 @@ pub fn move_application(
     producer: OrganisationId,
     from: &[ApplicationState],
     to: ApplicationState,
+    class: Option<ProducerClass>,
     now: Instant,
     by: PersonId,
 ) -> Result<bool> {
     let standing = applications::table.find((programme, producer)).filter(applications::state.eq_any(from));
+    let class = class.map(|class| applications::class.eq(class));
     let moved = diesel::update(standing)
-        .set((applications::state.eq(to), applications::decided_at.eq(now), applications::decided_by.eq(by)))
+        .set((applications::state.eq(to), applications::decided_at.eq(now), applications::decided_by.eq(by), class))
         .execute(conn)?;
     Ok(moved == 1)
 }

@@ -1,6 +1,6 @@
 //! Funding agreements: what one funder grants one programme.
 
-use super::{Period, State, store};
+use super::{AgreementKind, Period, State, store};
 use crate::access::{self, Actor, OrganisationKind};
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
@@ -69,6 +69,7 @@ pub fn sign(
         ends_on: new.ends_on,
         grace_days: new.grace_days,
         signed_at: now,
+        kind: AgreementKind::Grant,
     };
     store::insert_agreement(conn, &agreement)?;
     let accounts = ledger::open_agreement(conn, now, agreement.id)?;

@@ -3,7 +3,9 @@
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 
-use super::{Agreement, Draft, FundingRule, LegalBasis, NewAgreement, Programme, Rules, State as ProgrammeState};
+use super::{
+    Agreement, Draft, FundingRule, LegalBasis, NewAgreement, Programme, Rules, State as ProgrammeState, Version,
+};
 use crate::access::{self, Organisation};
 use crate::db::Conn;
 use crate::http::extract::{Json, PathId, PathIds, Query};
@@ -92,7 +94,9 @@ struct ProgrammeAnswer {
     starts_on: Day,
     ends_on: Day,
     funding_rule: FundingRule,
+    /// Those of today's newcomers.
     rules: Rules,
+    rules_version: i32,
     communes: Vec<CommuneAnswer>,
     legal_basis: Option<LegalBasisAnswer>,
     created_at: Instant,
@@ -114,9 +118,11 @@ struct LegalBasisAnswer {
 
 fn programme_answer(conn: &mut Conn, programme: Programme) -> Result<ProgrammeAnswer> {
     let communes = super::territory(conn, programme.id)?;
+    let rules = super::rules(conn, programme.id)?;
     let basis = programme.legal_basis.zip(programme.legal_reference.clone());
     Ok(ProgrammeAnswer {
-        rules: programme.rules()?,
+        rules: rules.rules,
+        rules_version: rules.version,
         communes: communes.into_iter().map(|c| CommuneAnswer { code: c.code, name: c.name }).collect(),
         legal_basis: basis.map(|(code, reference)| LegalBasisAnswer { code, reference }),
         id: programme.id,
@@ -227,6 +233,40 @@ pub async fn get_programme(state: web::Data<State>, permit: MayReadProgrammes, i
         programme_answer(conn, programme)
     });
     Ok(ok(&answer.await?))
+}
+
+#[derive(Serialize)]
+struct RuleVersionAnswer {
+    version: i32,
+    rules: Rules,
+    created_at: Instant,
+}
+
+impl From<Version> for RuleVersionAnswer {
+    fn from(Version { version, rules, created_at }: Version) -> Self {
+        RuleVersionAnswer { version, rules, created_at }
+    }
+}
+
+pub async fn list_rules(state: web::Data<State>, permit: MayReadProgrammes, id: PathId<kind::Programme>) -> Answer {
+    #[derive(Serialize)]
+    struct Versions {
+        items: Vec<RuleVersionAnswer>,
+    }
+    let versions = state.read(move |conn| super::versions(conn, &permit.actor, id.0)).await?;
+    Ok(ok(&Versions { items: versions.into_iter().map(RuleVersionAnswer::from).collect() }))
+}
+
+pub async fn change_rules(
+    state: web::Data<State>,
+    permit: MayManageProgrammes,
+    id: PathId<kind::Programme>,
+    body: Json<Rules>,
+) -> Answer {
+    let rules = body.value;
+    let changed = state
+        .write_as(permit.actor.clone(), move |conn, now| super::change_rules(conn, now, &permit.actor, id.0, &rules));
+    Ok(ok(&RuleVersionAnswer::from(changed.await?)))
 }
 
 pub async fn open_programme(

@@ -3,8 +3,10 @@
 mod agreement;
 pub mod api;
 mod calendar;
+mod goods;
 mod rules;
 mod store;
+mod versions;
 
 use crate::access::{self, Actor, OrganisationKind};
 use crate::audit::{self, Action};
@@ -13,13 +15,24 @@ use crate::kit::commune::Commune;
 use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Fields, Result};
 use crate::kit::id::{OrganisationId, ProgrammeId};
+use crate::kit::money::Cents;
 use crate::kit::text::Line;
 use crate::kit::time::{Day, Instant, Zone};
 
 pub use agreement::{Agreement, NewAgreement, agreement, agreements, agreements_of, sign, verify};
 pub use calendar::{Period, periods};
-pub use rules::{Amount, CarryOver, PeriodRule, PeriodUnit, Rules, Start};
+pub use goods::{Category, Label, ProducerClass};
+#[cfg(test)]
+pub use rules::rules_for_tests;
+pub use rules::{
+    Amount, Bands, Bonus, CarryOver, ChosenBy, Contribution, ContributionGoesTo, Coverage, Eligible, Grant, PeriodRule,
+    PeriodUnit, Rules, Start, SubPurse, Tariff, Weighted, purse,
+};
 pub use store::{Programme, Territory};
+pub use versions::{Version, all_versions, change_rules, rules, rules_of, versions};
+
+/// The version that a programme is opened with.
+pub const FIRST: i32 = 1;
 
 crate::text_enum! {
     pub enum State {
@@ -35,6 +48,16 @@ crate::text_enum! {
     pub enum FundingRule {
         FixedShares = "fixed_shares",
         Priority = "priority",
+    }
+}
+
+crate::text_enum! {
+    /// Where an agreement's money comes from.
+    pub enum AgreementKind {
+        /// A funder grants it, at once.
+        Grant = "grant",
+        /// Households pay it in: the common pot of a programme.
+        Pot = "pot",
     }
 }
 
@@ -67,7 +90,7 @@ pub struct Draft {
 impl Draft {
     fn check(&self) -> Result<()> {
         let mut fields = Fields::default();
-        self.rules.check(&mut fields);
+        self.rules.check(self.funding_rule, &mut fields);
         let in_order = self.starts_on <= self.ends_on;
         fields.must(in_order, "ends_on", Complaint::Before { other: "starts_on".to_owned() });
         let some = (1..=2000).contains(&self.communes.len());
@@ -75,8 +98,36 @@ impl Draft {
         let mut codes: Vec<_> = self.communes.iter().map(|c| &c.code).collect();
         codes.sort();
         fields.must(codes.windows(2).all(|pair| pair[0] != pair[1]), "communes", Complaint::CommuneTwice);
+        if fields.is_empty() {
+            check_length(&self.rules, &self.time_zone, self.starts_on, self.ends_on, &mut fields);
+        }
         fields.settle()
     }
+}
+
+/// A household that starts on the first day gets all its periods.
+fn check_length(rules: &Rules, zone: &Zone, starts_on: Day, ends_on: Day, fields: &mut Fields) {
+    let last = periods(rules, zone, starts_on, starts_on).last().map(|period| period.ends_on);
+    fields.must(last.is_some_and(|last| last <= ends_on), "rules.period", Complaint::PeriodsDoNotFit);
+}
+
+/// Whether rules could be put in force today: they hold together, and the agreements could fund one household at least.
+fn fits(conn: &mut Conn, programme: &Programme, rules: &Rules) -> Result<()> {
+    let mut fields = Fields::default();
+    rules.check(programme.funding_rule, &mut fields);
+    let zone = programme.zone()?;
+    if fields.is_empty() {
+        check_length(rules, &zone, programme.starts_on, programme.ends_on, &mut fields);
+    }
+    if fields.is_empty() {
+        let smallest = rules.grants(&zone, programme.starts_on, programme.starts_on, 1, 0);
+        let agreements = agreements_of(conn, programme.id)?;
+        let granted: Cents = agreements.iter().map(|agreement| agreement.granted_cents).sum();
+        let pot = agreements.iter().any(|agreement| agreement.kind == AgreementKind::Pot);
+        let promised: Cents = smallest.iter().map(|grant| grant.amount).sum();
+        fields.must(pot || promised <= granted, "rules.amount", Complaint::CannotBeFunded);
+    }
+    fields.settle()
 }
 
 pub fn create(conn: &mut Conn, now: Instant, actor: &Actor, draft: &Draft) -> Result<Programme> {
@@ -90,7 +141,6 @@ pub fn create(conn: &mut Conn, now: Instant, actor: &Actor, draft: &Draft) -> Re
         starts_on: draft.starts_on,
         ends_on: draft.ends_on,
         funding_rule: draft.funding_rule,
-        rules: draft.rules.to_json(),
         legal_basis: draft.legal_basis.as_ref().map(|(basis, _)| *basis),
         legal_reference: draft.legal_basis.as_ref().map(|(_, reference)| reference.as_str().to_owned()),
         created_at: now,
@@ -98,6 +148,7 @@ pub fn create(conn: &mut Conn, now: Instant, actor: &Actor, draft: &Draft) -> Re
         closed_at: None,
     };
     store::insert(conn, &programme)?;
+    store::insert_version(conn, &versions::first(now, actor, programme.id, &draft.rules))?;
     store::replace_communes(conn, programme.id, &draft.communes)?;
     audit::record(conn, now, actor.who(), Action::ProgrammeCreated, programme.id, None)?;
     Ok(programme)
@@ -110,17 +161,17 @@ pub fn rewrite(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId, dr
     if programme.state != State::Draft {
         return Err(Error::Refused(Code::ProgrammeNotDraft));
     }
-    let before = (programme.clone(), territory(conn, id)?);
+    let before = (programme.clone(), rules(conn, id)?, territory(conn, id)?);
     programme.name = draft.name.as_str().to_owned();
     programme.time_zone = draft.time_zone.to_string();
     (programme.starts_on, programme.ends_on) = (draft.starts_on, draft.ends_on);
     programme.funding_rule = draft.funding_rule;
-    programme.rules = draft.rules.to_json();
     programme.legal_basis = draft.legal_basis.as_ref().map(|(basis, _)| *basis);
     programme.legal_reference = draft.legal_basis.as_ref().map(|(_, reference)| reference.as_str().to_owned());
     store::update(conn, &programme)?;
+    store::rewrite_version(conn, id, FIRST, &draft.rules.to_json())?;
     store::replace_communes(conn, id, &draft.communes)?;
-    if before != (programme.clone(), territory(conn, id)?) {
+    if before != (programme.clone(), rules(conn, id)?, territory(conn, id)?) {
         audit::record(conn, now, actor.who(), Action::ProgrammeRewritten, id, None)?;
     }
     Ok(programme)
@@ -138,6 +189,8 @@ pub fn open(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> Re
     if agreements_of(conn, id)?.is_empty() {
         return Err(Error::Refused(Code::AgreementRequired));
     }
+    let rules = rules(conn, id)?.rules;
+    fits(conn, &programme, &rules)?;
     (programme.state, programme.opened_at) = (State::Open, Some(now));
     store::update(conn, &programme)?;
     audit::record(conn, now, actor.who(), Action::ProgrammeOpened, id, None)?;
@@ -218,9 +271,5 @@ pub fn members(conn: &mut Conn, actor: &Actor, id: ProgrammeId) -> Result<Vec<(O
 impl Programme {
     pub fn zone(&self) -> Result<Zone> {
         self.time_zone.parse().map_err(Error::internal)
-    }
-
-    pub fn rules(&self) -> Result<Rules> {
-        Rules::from_json(&self.rules)
     }
 }

@@ -2,13 +2,13 @@
 
 use diesel::prelude::*;
 
-use super::{FundingRule, LegalBasis, State};
+use super::{AgreementKind, FundingRule, LegalBasis, State};
 use crate::access::{Actor, Role};
-use crate::db::schema::{agreements, programme_communes, programme_members, programmes};
+use crate::db::schema::{agreements, programme_communes, programme_members, programmes, rule_versions};
 use crate::db::{Conn, Locked, Page, Upsert};
 use crate::kit::commune::Commune;
 use crate::kit::error::Result;
-use crate::kit::id::{AgreementId, OrganisationId, ProgrammeId};
+use crate::kit::id::{AgreementId, OrganisationId, PersonId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 
@@ -23,7 +23,6 @@ pub struct Programme {
     pub starts_on: Day,
     pub ends_on: Day,
     pub funding_rule: FundingRule,
-    pub rules: String,
     pub legal_basis: Option<LegalBasis>,
     pub legal_reference: Option<String>,
     pub created_at: Instant,
@@ -55,6 +54,19 @@ pub struct Agreement {
     pub ends_on: Day,
     pub grace_days: i32,
     pub signed_at: Instant,
+    pub kind: AgreementKind,
+}
+
+/// Rules as they were written down, and since when.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = rule_versions, treat_none_as_default_value = false)]
+pub struct RuleVersion {
+    pub programme_id: ProgrammeId,
+    pub version: i32,
+    /// As JSON.
+    pub rules: String,
+    pub created_at: Instant,
+    pub created_by: Option<PersonId>,
 }
 
 pub fn insert(conn: &mut Conn, programme: &Programme) -> Result<()> {
@@ -65,6 +77,41 @@ pub fn insert(conn: &mut Conn, programme: &Programme) -> Result<()> {
 pub fn update(conn: &mut Conn, programme: &Programme) -> Result<()> {
     diesel::update(programmes::table.find(programme.id)).set(programme).execute(conn)?;
     Ok(())
+}
+
+pub fn insert_version(conn: &mut Conn, version: &RuleVersion) -> Result<()> {
+    diesel::insert_into(rule_versions::table).values(version).execute(conn)?;
+    Ok(())
+}
+
+/// Rewrites a draft's rules.
+pub fn rewrite_version(conn: &mut Conn, programme: ProgrammeId, version: i32, rules: &str) -> Result<()> {
+    diesel::update(rule_versions::table.find((programme, version)))
+        .set(rule_versions::rules.eq(rules))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub fn version(conn: &mut Conn, programme: ProgrammeId, version: i32) -> Result<Option<RuleVersion>> {
+    Ok(rule_versions::table.find((programme, version)).select(RuleVersion::as_select()).first(conn).optional()?)
+}
+
+/// All versions of a programme's rules, oldest first.
+pub fn versions(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<RuleVersion>> {
+    Ok(rule_versions::table
+        .filter(rule_versions::programme_id.eq(programme))
+        .order(rule_versions::version)
+        .select(RuleVersion::as_select())
+        .load(conn)?)
+}
+
+pub fn latest_version(conn: &mut Conn, programme: ProgrammeId) -> Result<Option<RuleVersion>> {
+    Ok(rule_versions::table
+        .filter(rule_versions::programme_id.eq(programme))
+        .order(rule_versions::version.desc())
+        .select(RuleVersion::as_select())
+        .first(conn)
+        .optional()?)
 }
 
 pub fn programme(conn: &mut Conn, id: ProgrammeId) -> Result<Option<Programme>> {

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 
-use super::{Basket, Category, Filter, NewRedemption, Purchase, Typed};
+use super::{Basket, BasketLine, Filter, NewRedemption, Purchase, Typed};
 use crate::access::{address_digest, still_signed_in};
 use crate::db::Conn;
 use crate::http::address::ClientAddress;
@@ -18,6 +18,7 @@ use crate::kit::id::{RedemptionId, StallId, kind};
 use crate::kit::money::Cents;
 use crate::kit::text::Line as Text;
 use crate::kit::time::{Day, Instant, Zone};
+use crate::programme::{Category, Label};
 use crate::voucher::Presented;
 
 #[derive(Deserialize)]
@@ -35,16 +36,33 @@ pub struct RedemptionRequest {
     basket: Cents,
     #[serde(default, deserialize_with = "crate::kit::object::objects")]
     lines: Vec<LineJson>,
+    /// The tariff that the household has chosen for this purchase, where it may.
+    tariff: Option<String>,
     partial: bool,
     #[serde(default)]
     another_purchase: bool,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LineJson {
     category: Category,
+    #[serde(default)]
+    labels: Vec<Label>,
     amount: Cents,
+}
+
+impl From<LineJson> for BasketLine {
+    fn from(LineJson { category, labels, amount }: LineJson) -> Self {
+        BasketLine { category, labels, amount }
+    }
+}
+
+impl From<&super::Line> for LineJson {
+    fn from(line: &super::Line) -> Self {
+        let labels = line.labels.split_whitespace().filter_map(|label| label.parse().ok()).collect();
+        LineJson { category: line.category, labels, amount: line.amount_cents }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -97,8 +115,8 @@ impl From<Purchase> for RedemptionAnswer {
             stall_id: redemption.stall_id,
             basket: redemption.basket_cents,
             covered: redemption.covered_cents,
-            to_collect: redemption.basket_cents - redemption.covered_cents,
-            lines: lines.iter().map(|l| LineJson { category: l.category, amount: l.amount_cents }).collect(),
+            to_collect: redemption.basket_cents - redemption.covered_cents + redemption.surplus_cents,
+            lines: lines.iter().map(LineJson::from).collect(),
             at: redemption.recorded_at,
             void_until: redemption.void_until,
             voided: void.map(|void| VoidAnswer { at: void.recorded_at, reason: void.reason }),
@@ -172,13 +190,18 @@ pub async fn redeem(
     body: Json<RedemptionRequest>,
 ) -> Answer {
     body.value.check()?;
-    let RedemptionRequest { voucher, stall_id, basket, lines, partial, another_purchase } = body.value;
+    let RedemptionRequest { voucher, stall_id, basket, lines, tariff, partial, another_purchase } = body.value;
     let keys = state.keys.now();
     let new = NewRedemption {
         voucher: Presented::read(voucher.as_str(), &keys)?,
         stall: stall_id,
-        basket: Basket { total: basket, partial, another_purchase },
-        lines: lines.iter().map(|line| (line.category, line.amount)).collect(),
+        basket: Basket {
+            total: basket,
+            lines: lines.into_iter().map(BasketLine::from).collect(),
+            tariff,
+            partial,
+            another_purchase,
+        },
     };
     let from = address_digest(&keys, &address.bytes());
     if let Some(typed) = Typed::of(&keys.secret, &permit.actor, &from, &new.voucher) {

@@ -1,57 +1,167 @@
-//! The decision at the till, as a pure function. The ledger's guards enforce it; they are not a second opinion.
+//! The decision at the till, as a pure function of rules, state, basket and time. The ledger's guards enforce it; they
+//! are not a second opinion.
 
-use crate::allowance::Purse;
+use crate::allowance::{Draw, Purse, PursePart, draw};
 use crate::enrolment;
+use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::money::Cents;
+use crate::kit::time::{Day, Instant, Zone};
 use crate::producer::ApplicationState;
+use crate::producer::Approval;
+use crate::programme::{Category, ChosenBy, FundingRule, Label, Rules};
 use crate::voucher;
 
+/// What is bought, as the seller says it.
 #[derive(Clone, Debug)]
 pub struct Basket {
     pub total: Cents,
-    /// Whether the household may pay a rest itself.
+    /// What it is made of; empty, or all of it.
+    pub lines: Vec<BasketLine>,
+    /// The tariff that the household has chosen for this purchase, where it may.
+    pub tariff: Option<String>,
+    /// Whether the household may pay more of it than the rules foresee.
     pub partial: bool,
     /// The seller says that this is no second tap.
     pub another_purchase: bool,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasketLine {
+    pub category: Category,
+    pub labels: Vec<Label>,
+    pub amount: Cents,
+}
+
 /// All that the decision depends on, as it stands under the purse's lock.
 #[derive(Clone, Debug)]
 pub struct Situation {
+    pub zone: Zone,
+    pub funding_rule: FundingRule,
     pub stall_open: bool,
-    pub approval: Option<ApplicationState>,
+    pub approval: Option<Approval>,
     pub voucher: voucher::State,
     pub enrolment: enrolment::State,
+    /// The household's tariff, by its code.
+    pub band: Option<String>,
     pub purse: Purse,
+    pub history: History,
     /// The same basket was redeemed here a moment ago.
     pub second_tap: bool,
-    pub show_balance: bool,
+}
+
+/// What a household has bought so far, net of what was undone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct History {
+    /// Covered today in the programme's zone,
+    pub today: Cents,
+    /// and in the period that today is in.
+    pub this_period: Cents,
+    pub last_on: Option<Day>,
+    /// What of the period's bonus is not earned yet.
+    pub bonus_left: Cents,
+}
+
+/// What becomes of a basket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What the programme pays; the household pays the rest, and the surplus.
+    pub covered: Cents,
+    /// What the household pays above the price, for the pot.
+    pub surplus: Cents,
+    /// Whose cents pay.
+    pub draws: Vec<Draw>,
+    /// What the household earns, for later.
+    pub bonus: Cents,
 }
 
 impl Situation {
     /// Why nothing at all can be redeemed; the seller's own standing first, so that a stranger learns nothing of a card.
-    pub fn refusal(&self) -> Option<Code> {
-        let refusal = match (self.approval, self.voucher) {
+    pub fn refusal(&self, rules: &Rules, now: Instant) -> Option<Code> {
+        let state = self.approval.map(|approval| approval.state);
+        let refusal = match (state, self.voucher) {
             _ if !self.stall_open => Code::StallClosed,
             (Some(ApplicationState::Suspended), _) => Code::ProducerSuspended,
-            (approval, _) if approval != Some(ApplicationState::Approved) => Code::ProducerNotApproved,
+            (state, _) if state != Some(ApplicationState::Approved) => Code::ProducerNotApproved,
+            _ if !self.class_is_eligible(rules) => Code::ProducerNotEligible,
             (_, voucher::State::Blocked) => Code::VoucherBlocked,
             (_, voucher::State::Replaced) => Code::VoucherReplaced,
             _ if self.enrolment == enrolment::State::Suspended => Code::VoucherSuspended,
             _ if self.purse.over => Code::VoucherExpired,
             _ if !self.purse.started => Code::NotStarted,
-            _ if !self.purse.spendable().is_positive() => Code::InsufficientBalance,
+            _ if self.comes_too_soon(rules, now) => Code::TooSoon,
+            _ if rules.price_percent(self.band.as_deref()) < 100 && !self.spendable(rules).is_positive() => {
+                Code::InsufficientBalance
+            }
             _ => return None,
         };
         Some(refusal)
     }
+
+    fn class_is_eligible(&self, rules: &Rules) -> bool {
+        let classes = rules.eligible.producer_classes.as_ref();
+        classes.is_none_or(|classes| self.approval.is_some_and(|approval| classes.contains(&approval.class)))
+    }
+
+    fn comes_too_soon(&self, rules: &Rules, now: Instant) -> bool {
+        let today = self.zone.day_of(now);
+        self.history.last_on.is_some_and(|last| today < last.plus_days(rules.days_between_purchases))
+    }
+
+    /// The most that may be covered now.
+    pub fn spendable(&self, rules: &Rules) -> Cents {
+        self.purse.spendable().min(self.cap_left(rules))
+    }
+
+    /// What the caps of day and period leave.
+    fn cap_left(&self, rules: &Rules) -> Cents {
+        let left = |cap: Option<Cents>, used: Cents| cap.map_or(Cents::MAX_INPUT, |cap| (cap - used).max(Cents::ZERO));
+        let coverage = &rules.coverage;
+        left(coverage.per_day, self.history.today).min(left(coverage.per_period, self.history.this_period))
+    }
 }
 
-/// What the programme covers of a basket: all of it, or what the purse holds where a part will do.
-pub fn decide(situation: &Situation, basket: &Basket) -> Result<Cents> {
-    let spendable = situation.purse.spendable();
-    let refusal = situation.refusal();
+impl BasketLine {
+    /// Its labels as they are written down.
+    pub fn labels_in_order(&self) -> String {
+        let mut labels: Vec<&str> = self.labels.iter().map(|label| label.as_str()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels.join(" ")
+    }
+}
+
+impl Basket {
+    /// What of it is made of some kinds of food.
+    fn of(&self, categories: &[Category]) -> Cents {
+        self.lines.iter().filter(|line| categories.contains(&line.category)).map(|line| line.amount).sum()
+    }
+
+    /// What of it the rules pay for.
+    fn eligible(&self, rules: &Rules) -> Result<Cents> {
+        let Some(categories) = &rules.eligible.categories else { return Ok(self.total) };
+        if self.lines.is_empty() {
+            return Err(Error::Refused(Code::LinesRequired));
+        }
+        let eligible = self.of(categories);
+        if eligible.is_positive() { Ok(eligible) } else { Err(Error::Refused(Code::CategoryNotEligible)) }
+    }
+
+    /// The tariff that it goes by.
+    fn tariff<'a>(&'a self, rules: &'a Rules, situation: &'a Situation) -> Result<Option<&'a str>> {
+        let Some(chosen) = &self.tariff else { return Ok(situation.band.as_deref()) };
+        let bands = rules.bands.as_ref().filter(|bands| bands.chosen_by == ChosenBy::Household);
+        match bands.is_some_and(|bands| bands.tariffs.iter().any(|tariff| &tariff.code == chosen)) {
+            true => Ok(Some(chosen)),
+            false => Err(Error::invalid("tariff", Complaint::NoSuchTariff)),
+        }
+    }
+}
+
+/// What the programme covers of a basket, and whose cents pay: what the rules foresee, or what the purse and the caps still
+/// hold where a part will do.
+pub fn decide(rules: &Rules, situation: &Situation, basket: &Basket, now: Instant) -> Result<Decision> {
+    let refusal = situation.refusal(rules, now);
     if let Some(code) = refusal.filter(|code| *code != Code::InsufficientBalance) {
         return Err(Error::Refused(code));
     }
@@ -59,63 +169,49 @@ pub fn decide(situation: &Situation, basket: &Basket) -> Result<Cents> {
     if situation.second_tap && !basket.another_purchase {
         return Err(Error::Refused(Code::AlreadyRedeemedByYou));
     }
-    if refusal.is_some() || (basket.total > spendable && !basket.partial) {
-        return Err(Error::Insufficient { spendable: situation.show_balance.then_some(spendable) });
+    let price = rules.price_percent(basket.tariff(rules, situation)?);
+    let eligible = basket.eligible(rules)?;
+    let above_own_part = (eligible - rules.coverage.own_part).max(Cents::ZERO);
+    let share = above_own_part.percent((100 - price).max(0));
+    let foreseen = rules.coverage.per_redemption.map_or(share, |cap| share.min(cap));
+
+    let draws = draws(rules, situation, basket, foreseen.min(situation.cap_left(rules)));
+    let covered: Cents = draws.iter().map(|draw| draw.amount).sum();
+    if covered < foreseen && (!basket.partial || !covered.is_positive()) {
+        return Err(Error::Insufficient { spendable: rules.show_balance.then(|| situation.spendable(rules)) });
     }
-    Ok(basket.total.min(spendable))
+    let surplus = eligible.percent((price - 100).max(0));
+    Ok(Decision { covered, surplus, draws, bonus: bonus(rules, situation, basket, covered) })
+}
+
+/// Whose cents pay for up to `amount` of a basket: first what is for some of its food only, then what is for any.
+fn draws(rules: &Rules, situation: &Situation, basket: &Basket, amount: Cents) -> Vec<Draw> {
+    let parts = &situation.purse.parts;
+    let mut wanted = amount;
+    let mut draws = Vec::new();
+    let mut take = |from: Vec<PursePart>, most: Cents| {
+        let drawn = draw(&from, situation.funding_rule, wanted.min(most));
+        wanted -= drawn.iter().map(|draw| draw.amount).sum();
+        draws.extend(drawn);
+    };
+    for sub in &rules.sub_purses {
+        let own = parts.iter().filter(|part| part.purse == sub.code).cloned().collect();
+        take(own, basket.of(&sub.categories));
+    }
+    let for_any = |part: &&PursePart| rules.sub_purses.iter().all(|sub| sub.code != part.purse);
+    take(parts.iter().filter(for_any).cloned().collect(), amount);
+    draws
+}
+
+/// What a purchase earns: a share of what was paid for such goods, as far as the period's bonus goes.
+fn bonus(rules: &Rules, situation: &Situation, basket: &Basket, covered: Cents) -> Cents {
+    let Some(bonus) = &rules.bonus else { return Cents::ZERO };
+    let counts = |line: &&BasketLine| {
+        bonus.categories.contains(&line.category) || line.labels.iter().any(|label| bonus.labels.contains(label))
+    };
+    let such: Cents = basket.lines.iter().filter(counts).map(|line| line.amount).sum();
+    such.min(covered).percent(bonus.percent).min(situation.history.bonus_left)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::allowance::{PartKey, PursePart};
-    use crate::kit::id::{AgreementId, AllowanceId, PartId};
-    use crate::kit::time::Instant;
-
-    fn situation(left: i64) -> Situation {
-        let now = Instant::from_microsecond(0);
-        let key =
-            PartKey { part: PartId::new(now), allowance: AllowanceId::new(now), agreement: AgreementId::new(now) };
-        let part = PursePart { key, period: 1, position: 1, left: Cents(left), spendable_until: now.plus_seconds(1) };
-        Situation {
-            stall_open: true,
-            approval: Some(ApplicationState::Approved),
-            voucher: voucher::State::Active,
-            enrolment: enrolment::State::Active,
-            purse: Purse { parts: vec![part], started: true, over: false },
-            second_tap: false,
-            show_balance: false,
-        }
-    }
-
-    fn basket(total: i64, partial: bool) -> Basket {
-        Basket { total: Cents(total), partial, another_purchase: false }
-    }
-
-    #[test]
-    fn a_basket_is_covered_whole_or_as_far_as_the_purse_goes_where_a_part_will_do() {
-        assert_eq!(decide(&situation(6000), &basket(6000, false)), Ok(Cents(6000)));
-        assert_eq!(decide(&situation(6000), &basket(6001, true)), Ok(Cents(6000)));
-        assert_eq!(decide(&situation(6000), &basket(6001, false)), Err(Error::Insufficient { spendable: None }));
-        assert_eq!(decide(&situation(0), &basket(1, true)), Err(Error::Insufficient { spendable: None }));
-        let shown = Situation { show_balance: true, ..situation(5) };
-        assert_eq!(decide(&shown, &basket(6, false)), Err(Error::Insufficient { spendable: Some(Cents(5)) }));
-    }
-
-    #[test]
-    fn a_producer_who_is_not_approved_learns_nothing_of_the_card() {
-        for approval in [None, Some(ApplicationState::Applied), Some(ApplicationState::Refused)] {
-            let s = Situation { approval, voucher: voucher::State::Blocked, ..situation(0) };
-            assert_eq!(decide(&s, &basket(1, true)), Err(Error::Refused(Code::ProducerNotApproved)));
-        }
-    }
-
-    #[test]
-    fn a_second_tap_is_caught_unless_the_seller_says_it_is_another_purchase() {
-        let drained = Situation { second_tap: true, ..situation(0) };
-        assert_eq!(decide(&drained, &basket(1, true)), Err(Error::Refused(Code::AlreadyRedeemedByYou)));
-        let s = Situation { second_tap: true, ..situation(100) };
-        assert_eq!(decide(&s, &basket(1, false)), Err(Error::Refused(Code::AlreadyRedeemedByYou)));
-        assert_eq!(decide(&s, &Basket { another_purchase: true, ..basket(1, false) }), Ok(Cents(1)));
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ mod verify;
 use crate::access::Actor;
 use crate::allowance::{self, Draw};
 use crate::db::{Conn, Page};
-use crate::enrolment;
+use crate::enrolment::{self, Enrolment};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{EnrolmentId, RedemptionId, StallId};
 use crate::kit::money::Cents;
@@ -17,27 +17,13 @@ use crate::kit::text::Line as Text;
 use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
 use crate::producer;
-use crate::programme::{self, Programme};
+use crate::programme::{self, Programme, Rules};
 use crate::voucher::{self, Presented, Voucher};
 
-pub use decide::{Basket, Situation, decide};
+pub use decide::{Basket, BasketLine, Decision, History, Situation, decide};
 pub use guessing::Typed;
 pub use store::{Filter, Line, Redemption, Void};
 pub use verify::verify;
-
-crate::text_enum! {
-    /// What was bought, by kind.
-    pub enum Category {
-        FruitVegetables = "fruit_vegetables",
-        Pulses = "pulses",
-        CerealsBread = "cereals_bread",
-        Dairy = "dairy",
-        Eggs = "eggs",
-        Meat = "meat",
-        Fish = "fish",
-        OtherFood = "other_food",
-    }
-}
 
 /// The same basket on the same voucher at the same stall within this time is taken for a second tap.
 const SECOND_TAP_SECONDS: i64 = 120;
@@ -47,7 +33,6 @@ pub struct NewRedemption {
     pub voucher: Presented,
     pub stall: StallId,
     pub basket: Basket,
-    pub lines: Vec<(Category, Cents)>,
 }
 
 /// A purchase with its lines and, if it was undone, how.
@@ -74,10 +59,10 @@ pub fn check(conn: &mut Conn, now: Instant, actor: &Actor, presented: &Presented
         Err(Error::Refused(code @ Code::UnknownVoucher)) => return Ok(Check { refusal: Some(code), spendable: None }),
         Err(other) => return Err(other),
     };
-    let (_, situation) = situation(conn, now, actor, &known, &stall, None)?;
-    let refusal = situation.refusal();
-    let shown = situation.show_balance && refusal.is_none();
-    Ok(Check { refusal, spendable: shown.then(|| situation.purse.spendable()) })
+    let (rules, situation) = situation(conn, now, actor, &known, &stall, None)?;
+    let refusal = situation.refusal(&rules, now);
+    let shown = rules.show_balance && refusal.is_none();
+    Ok(Check { refusal, spendable: shown.then(|| situation.spendable(&rules)) })
 }
 
 /// Redeems a voucher: allowance → producer payable, one transfer for each part that pays.
@@ -87,11 +72,10 @@ pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption)
     allowance::lock(conn, enrolment)?;
     // read again: a card may have been blocked or replaced while we waited for its purse
     let voucher = voucher::find(conn, &new.voucher)?;
-    let (programme, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
-    let covered = decide(&situation, &new.basket)?;
+    let (rules, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
+    let decision = decide(&rules, &situation, &new.basket, now)?;
 
     allowance::issue(conn, now, &[enrolment])?;
-    let draws = allowance::draw(&situation.purse.parts, programme.funding_rule, covered);
     let redemption = Redemption {
         id: RedemptionId::new(now),
         voucher_id: voucher.id,
@@ -101,13 +85,15 @@ pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption)
         person_id: actor.person,
         siret: producer::siret_of(conn, actor.organisation)?,
         basket_cents: new.basket.total,
-        covered_cents: covered,
-        void_until: now.plus_minutes(programme.rules()?.void_window_minutes),
+        covered_cents: decision.covered,
+        void_until: now.plus_minutes(rules.void_window_minutes),
         occurred_at: now,
         recorded_at: now,
+        surplus_cents: decision.surplus,
+        hold_id: None,
     };
-    let lines = store::insert(conn, &redemption, &new.lines)?;
-    let entries: Result<Vec<Entry>> = draws.iter().map(|draw| pay(conn, now, &redemption, draw)).collect();
+    let lines = store::insert(conn, &redemption, &new.basket.lines)?;
+    let entries: Result<Vec<Entry>> = decision.draws.iter().map(|draw| pay(conn, now, &redemption, draw)).collect();
     ledger::post(conn, now, &entries?)?;
     Ok(Purchase { redemption, lines, void: None })
 }
@@ -125,7 +111,7 @@ fn pay(conn: &mut Conn, now: Instant, redemption: &Redemption, draw: &Draw) -> R
     })
 }
 
-/// All that a decision at the till depends on.
+/// The rules that a card goes by, and all else that a decision at the till depends on.
 fn situation(
     conn: &mut Conn,
     now: Instant,
@@ -133,23 +119,55 @@ fn situation(
     voucher: &Voucher,
     stall: &producer::Stall,
     basket: Option<Cents>,
-) -> Result<(Programme, Situation)> {
+) -> Result<(Rules, Situation)> {
     let enrolment = enrolment::by_id(conn, voucher.enrolment_id)?;
     let programme = programme::by_id(conn, enrolment.programme_id)?;
+    let rules = enrolment::rules(conn, &enrolment)?;
+    let zone = programme.zone()?;
     let second_tap = match basket {
         Some(basket) => store::is_repeated(conn, voucher.id, stall.id, basket, now.plus_seconds(-SECOND_TAP_SECONDS))?,
         None => false,
     };
     let situation = Situation {
+        funding_rule: programme.funding_rule,
         stall_open: stall.open,
         approval: producer::approval(conn, programme.id, actor.organisation)?,
         voucher: voucher.state,
         enrolment: enrolment.state,
         purse: allowance::purse(conn, now, enrolment.id)?,
+        history: history(conn, now, &enrolment, &programme, &rules)?,
+        band: enrolment.band,
         second_tap,
-        show_balance: programme.rules()?.show_balance,
+        zone,
     };
-    Ok((programme, situation))
+    Ok((rules, situation))
+}
+
+/// What was bought so far, as far as the rules ask for it: a plain cheque looks nothing up.
+fn history(
+    conn: &mut Conn,
+    now: Instant,
+    enrolment: &Enrolment,
+    programme: &Programme,
+    rules: &Rules,
+) -> Result<History> {
+    let zone = programme.zone()?;
+    let today = zone.day_of(now);
+    let mut history = History::default();
+    if rules.coverage.per_day.is_some() {
+        history.today = store::covered_since(conn, enrolment.id, zone.start_of(today))?;
+    }
+    if rules.coverage.per_period.is_some() {
+        let periods = programme::periods(rules, &zone, programme.starts_on, enrolment.starts_on);
+        let begun = periods.iter().rev().find(|period| period.opens_at <= now);
+        if let Some(period) = begun {
+            history.this_period = store::covered_since(conn, enrolment.id, period.opens_at)?;
+        }
+    }
+    if rules.days_between_purchases > 0 {
+        history.last_on = store::last_purchase(conn, enrolment.id)?.map(|at| zone.day_of(at));
+    }
+    Ok(history)
 }
 
 /// Undoes one's own redemption inside the window that was fixed when it was made: exactly its transfers, backwards.
@@ -193,8 +211,9 @@ pub fn void(
     ledger::post(conn, now, &payments.iter().map(back).collect::<Vec<_>>())?;
     let enrolment = enrolment::by_id(conn, redemption.enrolment_id)?;
     let programme = programme::by_id(conn, enrolment.programme_id)?;
+    let grace_days = enrolment::rules(conn, &enrolment)?.void_grace_days;
     for paid in &payments {
-        allowance::restore(conn, now, &programme, paid.debit_account.cast())?;
+        allowance::restore(conn, now, &programme, grace_days, paid.debit_account.cast())?;
     }
     Ok(Purchase { void: Some(void), ..purchase })
 }

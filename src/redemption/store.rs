@@ -2,16 +2,17 @@
 
 use diesel::prelude::*;
 
-use super::{Category, Purchase};
+use super::{BasketLine, Purchase};
 use crate::db::schema::{redemption_lines, redemptions, voids, vouchers};
-use crate::db::{Conn, Page};
+use crate::db::{Conn, Page, SumCents};
 use crate::kit::error::Result;
-use crate::kit::id::{EnrolmentId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
+use crate::kit::id::{EnrolmentId, HoldId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
+use crate::programme::Category;
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
-#[diesel(table_name = redemptions)]
+#[diesel(table_name = redemptions, treat_none_as_default_value = false)]
 pub struct Redemption {
     pub id: RedemptionId,
     pub voucher_id: VoucherId,
@@ -27,6 +28,10 @@ pub struct Redemption {
     pub void_until: Instant,
     pub occurred_at: Instant,
     pub recorded_at: Instant,
+    /// What the household paid above the price, for the pot.
+    pub surplus_cents: Cents,
+    /// What it captured.
+    pub hold_id: Option<HoldId>,
 }
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -36,6 +41,8 @@ pub struct Line {
     pub position: i32,
     pub category: Category,
     pub amount_cents: Cents,
+    /// In order, by spaces.
+    pub labels: String,
 }
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -54,11 +61,13 @@ pub struct Filter {
     pub until: Option<Instant>,
 }
 
-pub fn insert(conn: &mut Conn, redemption: &Redemption, lines: &[(Category, Cents)]) -> Result<Vec<Line>> {
+pub fn insert(conn: &mut Conn, redemption: &Redemption, lines: &[BasketLine]) -> Result<Vec<Line>> {
     diesel::insert_into(redemptions::table).values(redemption).execute(conn)?;
     let mut rows = Vec::with_capacity(lines.len());
-    for (position, &(category, amount_cents)) in (1..).zip(lines) {
-        let line = Line { redemption_id: redemption.id, position, category, amount_cents };
+    for (position, line) in (1..).zip(lines) {
+        let &BasketLine { category, amount: amount_cents, .. } = line;
+        let labels = line.labels_in_order();
+        let line = Line { redemption_id: redemption.id, position, category, amount_cents, labels };
         diesel::insert_into(redemption_lines::table).values(&line).execute(conn)?;
         rows.push(line);
     }
@@ -84,6 +93,26 @@ pub fn is_repeated(conn: &mut Conn, voucher: VoucherId, stall: StallId, basket: 
         .filter(redemptions::basket_cents.eq(basket))
         .filter(voids::recorded_at.is_null());
     Ok(diesel::select(diesel::dsl::exists(same)).get_result(conn)?)
+}
+
+/// What was covered for an enrolment since an instant, net of what was undone.
+pub fn covered_since(conn: &mut Conn, enrolment: EnrolmentId, since: Instant) -> Result<Cents> {
+    let standing = redemptions::table
+        .left_join(voids::table)
+        .filter(redemptions::enrolment_id.eq(enrolment))
+        .filter(redemptions::recorded_at.ge(since))
+        .filter(voids::recorded_at.is_null());
+    let sum: Option<Cents> = standing.select(SumCents(redemptions::covered_cents)).first(conn).optional()?;
+    Ok(sum.unwrap_or_default())
+}
+
+/// When an enrolment last bought something that was not undone.
+pub fn last_purchase(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Option<Instant>> {
+    let standing = redemptions::table
+        .left_join(voids::table)
+        .filter(redemptions::enrolment_id.eq(enrolment))
+        .filter(voids::recorded_at.is_null());
+    Ok(standing.select(diesel::dsl::max(redemptions::recorded_at)).first(conn)?)
 }
 
 pub fn list(
