@@ -22,7 +22,9 @@ on_both_databases!(
 const TILL: [&str; 3] = ["check_voucher", "redeem", "void_redemption"];
 
 /// Held by the tests of people and of households.
-const ELSEWHERE: [&str; 16] = [
+const ELSEWHERE: [&str; 17] = [
+    // tests/rules.rs
+    "set_band",
     // tests/sessions.rs
     "logout",
     "change_password",
@@ -173,6 +175,10 @@ fn programmes(reader: &mut Reader, town: &Town) {
     agreement["funder_id"] = funder;
     reader.leaves(manager, "sign_agreement", &[&programme], agreement, ("agreement_signed", "", Some(&programme)));
     reader.leaves(manager, "open_programme", &[&programme], Value::Null, ("programme_opened", "", None));
+    let rules = operation("change_rules").body_example.unwrap();
+    let changed = ("rules_changed", &*programme, Some("2"));
+    reader.leaves(manager, "change_rules", &[&programme], rules.clone(), changed);
+    reader.leaves_nothing(manager, "change_rules", &[&programme], rules);
     let member = (&*programme, &*town.structure);
     let admitted = ("member_admitted", member.0, Some(member.1));
     reader.leaves(manager, "add_member", &[member.0, member.1], Value::Null, admitted);

@@ -62,7 +62,7 @@ impl Bench {
             Some("duplicates") => "dup_06emeasag1oh1dtjkd13ojl1r0",
             _ => "",
         };
-        operation.path.replace("{id}", id)
+        operation.path.replace("{id}", id).replace("{producer_id}", &self.town.tills[0].producer)
     }
 
     /// The contract's example, about what is in this town.

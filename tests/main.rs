@@ -31,6 +31,7 @@ mod reconciliation;
 mod redemption;
 mod retention;
 mod roles;
+mod rules;
 mod schema;
 mod second_factor;
 mod servers;

@@ -7,13 +7,12 @@ const LONGEST_FILE: usize = 500;
 
 /// How often a file of `access`, or one that speaks to people, may write without `access::write_as`, which looks whether
 /// whoever asks is still signed in: before anybody is, as they sign out, or what must be counted or told whoever asks.
-const PLAIN_WRITES: [(&str, usize); 6] = [
+const PLAIN_WRITES: [(&str, usize); 5] = [
     ("src/access/api.rs", 2),
     ("src/access/people.rs", 1),
     ("src/access/proof.rs", 4),
     ("src/access/sessions.rs", 2),
     ("src/household/api.rs", 1),
-    ("src/redemption/api.rs", 2),
 ];
 
 struct Source {
@@ -64,7 +63,9 @@ fn complaints(files: &[Source]) -> Vec<String> {
             }
         }
         if file.path.starts_with("src/") {
-            let product = bare(product(&file.text));
+            // a module of tests that has a file of its own
+            let text = if file.path.ends_with("/tests.rs") { "" } else { product(&file.text) };
+            let product = bare(text);
             words(file, &product, &mut complain);
             writes(file, &product, &mut complain);
             imports(file, &product, &ranks, &mut complain);

@@ -184,7 +184,7 @@ pub fn decide(
     programme::owned(conn, actor, programme)?;
     let (from, to) = decision.step();
     let class = if let Decision::Approve(class) = decision { class } else { None };
-    let moved = store::move_application(conn, programme, producer, from, to, class, now, actor.person)?;
+    let moved = store::move_application(conn, programme, producer, from, (to, class), now, actor.person)?;
     let standing = application(conn, programme, producer)?;
     if !moved {
         return Err(Error::Refused(Code::ApplicationState));

@@ -250,8 +250,7 @@ pub fn move_application(
     programme: ProgrammeId,
     producer: OrganisationId,
     from: &[ApplicationState],
-    to: ApplicationState,
-    class: Option<ProducerClass>,
+    (to, class): (ApplicationState, Option<ProducerClass>),
     now: Instant,
     by: PersonId,
 ) -> Result<bool> {

@@ -235,6 +235,13 @@ pub async fn get_programme(state: web::Data<State>, permit: MayReadProgrammes, i
     Ok(ok(&answer.await?))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesRequest {
+    #[serde(deserialize_with = "crate::kit::object::object")]
+    rules: Rules,
+}
+
 #[derive(Serialize)]
 struct RuleVersionAnswer {
     version: i32,
@@ -261,9 +268,9 @@ pub async fn change_rules(
     state: web::Data<State>,
     permit: MayManageProgrammes,
     id: PathId<kind::Programme>,
-    body: Json<Rules>,
+    body: Json<RulesRequest>,
 ) -> Answer {
-    let rules = body.value;
+    let rules = body.value.rules;
     let changed = state
         .write_as(permit.actor.clone(), move |conn, now| super::change_rules(conn, now, &permit.actor, id.0, &rules));
     Ok(ok(&RuleVersionAnswer::from(changed.await?)))

@@ -26,6 +26,11 @@ use crate::voucher::Presented;
 pub struct CheckRequest {
     voucher: Text<400>,
     stall_id: StallId,
+    /// To be told what is covered of it.
+    basket: Option<Cents>,
+    #[serde(default, deserialize_with = "crate::kit::object::objects")]
+    lines: Vec<LineJson>,
+    tariff: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -87,12 +92,22 @@ struct CheckAnswer {
     code: Option<Code>,
     detail: Option<&'static str>,
     spendable: Option<Cents>,
+    covered: Option<Cents>,
+    to_collect: Option<Cents>,
+}
+
+/// What may be turned to the queue: the same for everybody who pays.
+#[derive(Serialize)]
+struct Display {
+    accepted: bool,
+    basket: Cents,
 }
 
 #[derive(Serialize)]
 struct RedemptionAnswer {
     id: RedemptionId,
     stall_id: StallId,
+    display: Display,
     basket: Cents,
     covered: Cents,
     to_collect: Cents,
@@ -113,6 +128,7 @@ impl From<Purchase> for RedemptionAnswer {
         RedemptionAnswer {
             id: redemption.id,
             stall_id: redemption.stall_id,
+            display: Display { accepted: true, basket: redemption.basket_cents },
             basket: redemption.basket_cents,
             covered: redemption.covered_cents,
             to_collect: redemption.basket_cents - redemption.covered_cents + redemption.surplus_cents,
@@ -124,18 +140,17 @@ impl From<Purchase> for RedemptionAnswer {
     }
 }
 
-impl RedemptionRequest {
-    fn check(&self) -> Result<()> {
-        let mut fields = Fields::default();
-        fields.must(self.basket.is_positive(), "basket", Complaint::NothingAtAll);
-        fields.must(self.lines.len() <= 20, "lines", Complaint::Items { least: 0, most: 20 });
-        for (place, line) in self.lines.iter().enumerate().take(20) {
-            fields.must(line.amount.is_positive(), &format!("lines[{place}].amount"), Complaint::NothingAtAll);
-        }
-        let sum: Cents = self.lines.iter().map(|line| line.amount).sum();
-        fields.must(self.lines.is_empty() || sum == self.basket, "lines", Complaint::NotTheBasket);
-        fields.settle()
+/// A basket of something, and lines that add up to it, if there are any.
+fn check_lines(basket: Option<Cents>, lines: &[LineJson]) -> Result<()> {
+    let mut fields = Fields::default();
+    fields.must(basket.is_none_or(Cents::is_positive), "basket", Complaint::NothingAtAll);
+    fields.must(lines.len() <= 20, "lines", Complaint::Items { least: 0, most: 20 });
+    for (place, line) in lines.iter().enumerate().take(20) {
+        fields.must(line.amount.is_positive(), &format!("lines[{place}].amount"), Complaint::NothingAtAll);
     }
+    let sum: Cents = lines.iter().map(|line| line.amount).sum();
+    fields.must(lines.is_empty() || Some(sum) == basket, "lines", Complaint::NotTheBasket);
+    fields.settle()
 }
 
 pub async fn check_voucher(
@@ -145,7 +160,13 @@ pub async fn check_voucher(
     body: Json<CheckRequest>,
     request: HttpRequest,
 ) -> Answer {
-    let CheckRequest { voucher, stall_id } = body.value;
+    let CheckRequest { voucher, stall_id, basket, lines, tariff } = body.value;
+    check_lines(basket, &lines)?;
+    let basket = basket.map(|total| {
+        let lines = lines.into_iter().map(BasketLine::from).collect();
+        // how much it is, whatever the household would then say to a part
+        Basket { total, lines, tariff, partial: true, another_purchase: false }
+    });
     let from = address_digest(&state.keys.now(), &address.bytes());
     let check = state
         .run(move |state| {
@@ -159,16 +180,16 @@ pub async fn check_voucher(
                         Some(typed) => state.commit_as(actor, |conn, now| typed.look_up(conn, now, actor, stall_id))?,
                         None => None,
                     };
-                    if refusal.is_some() {
-                        return Ok(super::Check { refusal, spendable: None });
+                    if let Some(refusal) = refusal {
+                        return Ok(super::Check::refused(refusal));
                     }
                     let now = state.db.now();
-                    state.db.read(|conn| super::check(conn, now, actor, &presented, stall_id))
+                    state.db.read(|conn| super::check(conn, now, actor, &presented, stall_id, basket.as_ref()))
                 }
                 // the stall must still be one's own: a stranger is not told what a card is
                 Err(refusal) => state.db.read(|conn| {
                     crate::producer::stall(conn, actor, stall_id)?;
-                    Ok(super::Check { refusal: Some(refusal.code()), spendable: None })
+                    Ok(super::Check::refused(refusal.code()))
                 }),
             }
         })
@@ -179,6 +200,8 @@ pub async fn check_voucher(
         code: check.refusal,
         detail: check.refusal.map(|code| problem::text(code, language).1),
         spendable: check.spendable,
+        covered: check.quote.map(|(covered, _)| covered),
+        to_collect: check.quote.map(|(_, to_collect)| to_collect),
     }))
 }
 
@@ -189,7 +212,7 @@ pub async fn redeem(
     address: ClientAddress,
     body: Json<RedemptionRequest>,
 ) -> Answer {
-    body.value.check()?;
+    check_lines(Some(body.value.basket), &body.value.lines)?;
     let RedemptionRequest { voucher, stall_id, basket, lines, tariff, partial, another_purchase } = body.value;
     let keys = state.keys.now();
     let new = NewRedemption {

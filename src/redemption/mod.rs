@@ -49,20 +49,50 @@ pub struct Check {
     pub refusal: Option<Code>,
     /// What may still be spent, where the programme shows it.
     pub spendable: Option<Cents>,
+    /// What the programme would pay of the basket and what would be left to collect, where one was named.
+    pub quote: Option<(Cents, Cents)>,
 }
 
-/// May I, and why not. Writes nothing.
-pub fn check(conn: &mut Conn, now: Instant, actor: &Actor, presented: &Presented, stall: StallId) -> Result<Check> {
+impl Check {
+    pub fn refused(code: Code) -> Self {
+        Check { refusal: Some(code), spendable: None, quote: None }
+    }
+}
+
+/// May I, and why not; of a basket also how much. Writes nothing.
+pub fn check(
+    conn: &mut Conn,
+    now: Instant,
+    actor: &Actor,
+    presented: &Presented,
+    stall: StallId,
+    basket: Option<&Basket>,
+) -> Result<Check> {
     let stall = producer::stall(conn, actor, stall)?;
     let known = match voucher::find(conn, presented) {
         Ok(voucher) => voucher,
-        Err(Error::Refused(code @ Code::UnknownVoucher)) => return Ok(Check { refusal: Some(code), spendable: None }),
+        Err(Error::Refused(code @ Code::UnknownVoucher)) => return Ok(Check::refused(code)),
         Err(other) => return Err(other),
     };
+    // asking twice is no second tap
     let (rules, situation) = situation(conn, now, actor, &known, &stall, None)?;
-    let refusal = situation.refusal(&rules, now);
-    let shown = rules.show_balance && refusal.is_none();
-    Ok(Check { refusal, spendable: shown.then(|| situation.spendable(&rules)) })
+    let quote = match basket {
+        None => situation.refusal(&rules, now).map_or(Ok(None), |code| Err(Error::Refused(code))),
+        Some(basket) => decide(&rules, &situation, basket, now).map(Some),
+    };
+    let spendable = rules.show_balance.then(|| situation.spendable(&rules));
+    match quote {
+        Ok(quote) => {
+            let to_collect = |decision: Decision, total: Cents| total - decision.covered + decision.surplus;
+            let quote = quote.zip(basket).map(|(d, basket)| (d.covered, to_collect(d, basket.total)));
+            Ok(Check { refusal: None, spendable, quote })
+        }
+        Err(Error::Refused(code)) => Ok(Check::refused(code)),
+        Err(Error::Insufficient { .. }) => {
+            Ok(Check { spendable: basket.and(spendable), ..Check::refused(Code::InsufficientBalance) })
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// Redeems a voucher: allowance → producer payable, one transfer for each part that pays.

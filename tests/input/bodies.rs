@@ -39,8 +39,9 @@ fn a_body_that_is_no_json_is_malformed_whatever_it_was_for(world: World) {
         ] {
             bench.refused(&operation, "application/json", body, 400, "malformed_json");
         }
-        // only the reason of a void may be left out, and what a second factor begins with, whose parts are asked for by name
-        if !["void_redemption", "begin_second_factor"].contains(&operation.id.as_str()) {
+        // only the reason of a void and the kind of an approved seller may be left out, and what a second factor begins
+        // with, whose parts are asked for by name
+        if !["void_redemption", "approve_producer", "begin_second_factor"].contains(&operation.id.as_str()) {
             bench.refused(&operation, "application/json", b"", 400, "malformed_json");
         }
     }

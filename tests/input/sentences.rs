@@ -130,8 +130,8 @@ fn wrong_bodies() -> Vec<Wrong> {
             "/rules/carry_over",
             Some(json!("for_ever")),
             "rules.carry_over",
-            "doit être l’une de ces valeurs : none, to_end",
-            "must be one of: none, to_end",
+            "doit être l’une de ces valeurs : none, next, to_end",
+            "must be one of: none, next, to_end",
         ),
         (
             programme,
