@@ -153,9 +153,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
         Command::Issue => {
             let db = service::open_migrated(&config, Arc::new(SystemClock))?;
             let done = schedule::run(&db).map_err(|e| e.to_string())?;
-            let schedule::Done { issued, closed, moved_up, ended } = done;
+            let said: Vec<String> =
+                done.counts().iter().map(|(what, count)| format!("{} {count}", what.replace('_', " "))).collect();
             let erased = privacy::erase_due(&db, config.privacy.retention_months).map_err(|e| e.to_string())?;
-            println!("issued {issued}, closed {closed}, moved up {moved_up}, ended {ended}, erased {erased}");
+            println!("{}, erased {erased}", said.join(", "));
         }
         Command::Verify => return verify_database(&config),
         Command::Backup { file } => return back_up(&config, &file),

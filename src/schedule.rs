@@ -14,6 +14,8 @@ const BATCH: i64 = 50;
 pub struct Done {
     /// Allowances issued.
     pub issued: usize,
+    /// Bonuses granted.
+    pub granted: usize,
     /// Parts of allowances whose rest went back to their agreements.
     pub closed: usize,
     /// Households let in from waiting lists.
@@ -24,9 +26,9 @@ pub struct Done {
 
 impl Done {
     /// Each figure by its name.
-    pub fn counts(&self) -> [(&'static str, usize); 4] {
-        let Done { issued, closed, moved_up, ended } = *self;
-        [("issued", issued), ("closed", closed), ("moved_up", moved_up), ("ended", ended)]
+    pub fn counts(&self) -> [(&'static str, usize); 5] {
+        let Done { issued, granted, closed, moved_up, ended } = *self;
+        [("issued", issued), ("granted", granted), ("closed", closed), ("moved_up", moved_up), ("ended", ended)]
     }
 }
 
@@ -36,9 +38,10 @@ impl Done {
 pub fn run(db: &Db) -> Result<Done> {
     db.keep_time()?;
     let issued = each_batch(db, allowance::enrolments_due, allowance::issue)?;
+    let granted = each_batch(db, allowance::bonus::enrolments_due, allowance::bonus::grant)?;
     let closed = each_batch(db, allowance::enrolments_to_close, allowance::close)?;
     let ended = each_batch(db, enrolment::finished, enrolment::end_finished)?;
-    let mut done = Done { issued, closed, moved_up: 0, ended };
+    let mut done = Done { issued, granted, closed, moved_up: 0, ended };
     for programme in db.read(programme::all)? {
         match enrolment::move_up(db, programme) {
             Ok(moved) => done.moved_up += moved,

@@ -18,10 +18,11 @@ type Check = fn(&mut Conn, &mut Vec<Finding>) -> Result<usize>;
 
 /// Checks one single moment of the database.
 pub fn run(db: &Db) -> Result<Verdict> {
-    const CHECKS: [(&str, Check); 7] = [
+    const CHECKS: [(&str, Check); 8] = [
         ("transfers", ledger::verify),
         ("agreements", programme::verify),
         ("allowances", allowance::verify),
+        ("bonuses", allowance::bonus::verify),
         ("enrolments", enrolment::verify),
         ("redemptions", redemption::verify),
         ("reports", reconciliation::verify),

@@ -7,6 +7,7 @@ mod allowance;
 mod attempts;
 mod audit;
 mod backup;
+mod bonus;
 mod concurrency;
 mod crash;
 mod downloads;

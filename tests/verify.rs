@@ -43,7 +43,7 @@ fn lived_in(world: World) -> Town {
 }
 
 /// Runs a statement as somebody would who holds the database's own password and has put its guards out of the way.
-fn tamper(world: &World, statement: &str) {
+pub fn tamper(world: &World, statement: &str) {
     let mut sql = Sql::of(world);
     match sql {
         Sql::Sqlite(_) => {
@@ -57,7 +57,7 @@ fn tamper(world: &World, statement: &str) {
 }
 
 /// An instant of a column, so many days later.
-fn later(world: &World, column: &str, days: i64) -> String {
+pub fn later(world: &World, column: &str, days: i64) -> String {
     match Sql::of(world) {
         Sql::Sqlite(_) => format!("{column} + {days} * 86400000000"),
         Sql::Postgresql(_) => format!("{column} + {days} * interval '1 day'"),
@@ -65,7 +65,7 @@ fn later(world: &World, column: &str, days: i64) -> String {
 }
 
 #[track_caller]
-fn found(town: &Town, table: &str, words: &str) {
+pub fn found(town: &Town, table: &str, words: &str) {
     let findings = primeur::verify::run(&town.world.state.db).unwrap().findings;
     let named = findings.iter().any(|finding| finding.table == table && finding.what.contains(words));
     assert!(named, "no finding in {table} says {words:?}: {findings:#?}");

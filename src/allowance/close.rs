@@ -1,9 +1,12 @@
 //! Giving money back: when a window ends, when a household leaves, when a void comes late.
 
-use super::{State, store};
+use std::collections::BTreeMap;
+
+use super::{State, bonus, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, EnrolmentId, PartId};
+use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
 use crate::programme::{self, Programme};
@@ -23,22 +26,28 @@ pub fn close(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Resul
     for &enrolment in enrolments {
         store::lock(conn, enrolment)?;
     }
+    bonus::lose_closed(conn, now, enrolments)?;
     let parts = store::open_parts(conn, enrolments, Some(now))?;
     return_parts(conn, now, &parts)
 }
 
-/// Takes back every promise not yet issued, and with `issued` also what was issued and is not spent. False where nothing
-/// was left to take.
+/// Takes back every promise not yet issued, and with `issued` also what was issued and is not spent. What was earned of a
+/// bonus is still granted when it matures, unless what is issued is given back as well. False where nothing was left to
+/// take.
 pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bool) -> Result<bool> {
     store::lock(conn, enrolment)?;
     let promised: Vec<_> =
         store::allowances(conn, enrolment)?.into_iter().filter(|a| a.state != State::Released).collect();
     let mut parts = store::parts_of(conn, &promised)?;
-    parts.retain(|part| part.committed().is_positive());
+    let kept = bonus::kept(conn, now, &promised, &parts, issued)?;
+    let is_kept = |part: &store::Part| kept.contains_key(&part.id);
     for allowance in promised.iter().filter(|allowance| allowance.state == State::Committed) {
-        store::settle(conn, allowance.id, State::Released, None)?;
+        if !parts.iter().any(|part| part.allowance_id == allowance.id && is_kept(part)) {
+            store::settle(conn, allowance.id, State::Released, None)?;
+        }
     }
-    let entries = release_parts(conn, now, &parts)?;
+    parts.retain(|part| part.committed() > kept.get(&part.id).copied().unwrap_or_default());
+    let entries = release_parts(conn, now, &parts, &kept)?;
     ledger::post(conn, now, &entries)?;
     let returned = match issued {
         true => {
@@ -50,19 +59,28 @@ pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bo
     Ok(!parts.is_empty() || returned > 0)
 }
 
-/// Takes back what is still promised of some parts; the transfers are still to be posted.
-fn release_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<Vec<Entry>> {
+/// Takes back what is still promised of some parts, but for what is `kept`; the transfers are still to be posted.
+fn release_parts(
+    conn: &mut Conn,
+    now: Instant,
+    parts: &[store::Part],
+    kept: &BTreeMap<PartId, Cents>,
+) -> Result<Vec<Entry>> {
     let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
     let accounts = ledger::agreement_accounts(conn, &agreements)?;
     let mut entries = Vec::new();
-    for part in parts.iter().filter(|part| part.committed().is_positive()) {
-        store::release_part(conn, part.id, part.committed())?;
+    for part in parts {
+        let amount = part.committed() - kept.get(&part.id).copied().unwrap_or_default();
+        if !amount.is_positive() {
+            continue;
+        }
+        store::release_part(conn, part.id, amount)?;
         let (agreement, _) = accounts[&part.agreement_id];
         entries.push(Entry {
             debit: agreement.committed,
             credit: agreement.available,
             agreement: part.agreement_id,
-            amount: part.committed(),
+            amount,
             code: TransferCode::Release,
             reference: part.allowance_id.cast(),
             reverses: None,
@@ -77,7 +95,7 @@ fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<
     let accounts = ledger::agreement_accounts(conn, &agreements)?;
     let balances = ledger::balances(conn, &parts.iter().map(|part| part.id.cast()).collect::<Vec<_>>())?;
     // what of a bonus was never earned
-    let mut entries = release_parts(conn, now, parts)?;
+    let mut entries = release_parts(conn, now, parts, &BTreeMap::new())?;
     for part in parts {
         store::shut_part(conn, part.id)?;
         let left = balances.get(&part.id.cast()).copied().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Issuing what is due: committed → allowance.
 
-use super::{State, store};
+use super::{State, bonus, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, EnrolmentId};
@@ -27,6 +27,9 @@ pub fn issue(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Resul
         store::lock(conn, enrolment)?;
     }
     let due = store::due(conn, enrolments, now)?;
+    if due.iter().any(|allowance| !allowance.is_given()) {
+        bonus::lose_closed(conn, now, enrolments)?;
+    }
     let parts = store::parts_of(conn, &due)?;
     let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
     let accounts = ledger::agreement_accounts(conn, &agreements)?;
@@ -39,18 +42,23 @@ pub fn issue(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Resul
         issued += usize::from(!late);
         for part in parts.iter().filter(|part| part.allowance_id == allowance.id) {
             let (agreement, _) = accounts[&part.agreement_id];
+            // all of it, or what of a bonus was not given up before
+            let amount = part.committed();
+            if !amount.is_positive() {
+                continue;
+            }
             let (credit, code) = if late {
-                store::release_part(conn, part.id, part.amount_cents)?;
+                store::release_part(conn, part.id, amount)?;
                 (agreement.available, TransferCode::Release)
             } else {
-                store::issue_part(conn, part.id, part.amount_cents)?;
+                store::issue_part(conn, part.id, amount)?;
                 (ledger::open_part(conn, part.id, part.agreement_id)?, TransferCode::Issue)
             };
             entries.push(Entry {
                 debit: agreement.committed,
                 credit,
                 agreement: part.agreement_id,
-                amount: part.amount_cents,
+                amount,
                 code,
                 reference: allowance.id.cast(),
                 reverses: None,

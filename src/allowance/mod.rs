@@ -2,6 +2,7 @@
 //!
 //! An allowance is the sum of its parts, one an agreement. Once issued, each part is an account of the ledger.
 
+pub mod bonus;
 mod close;
 mod draw;
 mod issue;
@@ -60,10 +61,13 @@ pub fn lock(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
 /// Reads a purse. A period that is due but not yet issued counts: nobody is refused at 00:00:01.
 pub fn purse(conn: &mut Conn, now: Instant, enrolment: EnrolmentId) -> Result<Purse> {
     let allowances = store::allowances(conn, enrolment)?;
-    let parts = store::parts(conn, &allowances, now)?;
+    let earned = bonus::earned(conn, &allowances)?;
+    let matured = bonus::matured(conn, &allowances, &earned, now)?;
+    let parts = store::parts(conn, &allowances, &matured, now)?;
     let live = || allowances.iter().filter(|allowance| allowance.state != State::Released);
     let started = live().any(|allowance| allowance.opens_at <= now);
-    let to_come = live().any(|allowance| allowance.state == State::Committed && allowance.closes_at > now);
+    let comes = |a: &Allowance| a.is_given() || bonus::is_earned(&earned, a);
+    let to_come = live().any(|a| a.state == State::Committed && a.closes_at > now && comes(a));
     let over = parts.is_empty() && !to_come;
     Ok(Purse { parts, started, over })
 }

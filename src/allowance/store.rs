@@ -38,7 +38,7 @@ pub struct Allowance {
 
 impl Allowance {
     /// Whether it is issued whole when its window opens, and not as it is earned.
-    fn is_given(&self) -> bool {
+    pub fn is_given(&self) -> bool {
         self.purse != purse::BONUS
     }
 }
@@ -113,8 +113,25 @@ pub fn allowances(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Allowan
         .load(conn)?)
 }
 
-/// The parts of some allowances that may be spent now; those of a due period count whole before they are issued.
-pub fn parts(conn: &mut Conn, of: &[Allowance], now: Instant) -> Result<Vec<PursePart>> {
+/// The bonuses of some enrolments that are not released, in order.
+pub fn bonuses(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<Vec<Allowance>> {
+    Ok(allowances::table
+        .filter(allowances::enrolment_id.eq_any(enrolments))
+        .filter(allowances::purse.eq(purse::BONUS))
+        .filter(allowances::state.ne(State::Released))
+        .order((allowances::enrolment_id, allowances::period))
+        .select(Allowance::as_select())
+        .load(conn)?)
+}
+
+/// The parts of some allowances that may be spent now. Those of a due period count whole before they are issued, and those
+/// of a bonus with what is `matured`.
+pub fn parts(
+    conn: &mut Conn,
+    of: &[Allowance],
+    matured: &BTreeMap<PartId, Cents>,
+    now: Instant,
+) -> Result<Vec<PursePart>> {
     let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
     let rows: Vec<(Part, i32, Option<Cents>)> = allowance_parts::table
         .left_join(accounts::table.on(accounts::id.eq(allowance_parts::id)))
@@ -124,12 +141,14 @@ pub fn parts(conn: &mut Conn, of: &[Allowance], now: Instant) -> Result<Vec<Purs
         .load(conn)?;
     let spendable = |(part, position, balance): (Part, i32, Option<Cents>)| {
         let allowance = of.iter().find(|allowance| allowance.id == part.allowance_id)?;
+        let granted = matured.get(&part.id).copied();
         let left = match allowance.state {
             // opened, by this clock too: another server may be a moment ahead
-            State::Issued if part.open && allowance.opens_at <= now => balance.unwrap_or_default(),
-            State::Committed if allowance.is_given() && allowance.opens_at <= now && now < allowance.closes_at => {
-                part.amount_cents
+            State::Issued if part.open && allowance.opens_at <= now => {
+                balance.unwrap_or_default() + granted.unwrap_or_default()
             }
+            State::Committed if !allowance.is_given() => granted?,
+            State::Committed if allowance.opens_at <= now && now < allowance.closes_at => part.amount_cents,
             _ => return None,
         };
         let key = PartKey { part: part.id, allowance: part.allowance_id, agreement: part.agreement_id };
@@ -235,6 +254,14 @@ pub fn issue_part(conn: &mut Conn, id: PartId, amount: Cents) -> Result<()> {
 pub fn release_part(conn: &mut Conn, id: PartId, amount: Cents) -> Result<()> {
     diesel::update(allowance_parts::table.find(id))
         .set(allowance_parts::released_cents.eq(allowance_parts::released_cents + amount.0))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Opens every part of an allowance, whatever of it is issued.
+pub fn open_parts_of(conn: &mut Conn, allowance: AllowanceId) -> Result<()> {
+    diesel::update(allowance_parts::table.filter(allowance_parts::allowance_id.eq(allowance)))
+        .set(allowance_parts::open.eq(true))
         .execute(conn)?;
     Ok(())
 }

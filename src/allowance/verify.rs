@@ -128,6 +128,8 @@ impl Known<'_> {
             }
         }
         let as_it_says = match allowance.state {
+            // of a bonus that was earned and not granted, the rest is given up by who leaves
+            State::Committed if allowance.purse == purse::BONUS => issued == Cents::ZERO && released < amount,
             State::Committed => (issued, released) == (Cents::ZERO, Cents::ZERO),
             State::Released => (issued, released) == (Cents::ZERO, amount),
             // a bonus is issued as it is earned

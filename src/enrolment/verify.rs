@@ -86,7 +86,9 @@ fn wrong(enrolment: &Enrolment, allowances: &[Allowance], grants: &[Grant], term
     if !terms.communes.contains(&enrolment.commune_code) {
         wrong.push(format!("is of {}, which is not in its programme's territory", enrolment.commune_code));
     }
-    let pending = allowances.iter().any(|allowance| allowance.state == allowance::State::Committed);
+    // whoever has left keeps what it has earned, and nothing else: the bonuses' own verification sees to that
+    let earned = |allowance: &Allowance| enrolment.state == State::Left && allowance.purse == purse::BONUS;
+    let pending = allowances.iter().any(|a| a.state == allowance::State::Committed && !earned(a));
     if pending && matches!(enrolment.state, State::Left | State::Ended | State::Waiting) {
         wrong.push(format!("is {} but money is committed to it", enrolment.state));
     }

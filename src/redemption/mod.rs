@@ -106,6 +106,7 @@ pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption)
     let decision = decide(&rules, &situation, &new.basket, now)?;
 
     allowance::issue(conn, now, &[enrolment])?;
+    allowance::bonus::grant(conn, now, &[enrolment])?;
     let redemption = Redemption {
         id: RedemptionId::new(now),
         voucher_id: voucher.id,
@@ -125,6 +126,9 @@ pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption)
     let lines = store::insert(conn, &redemption, &new.basket.lines)?;
     let entries: Result<Vec<Entry>> = decision.draws.iter().map(|draw| pay(conn, now, &redemption, draw)).collect();
     ledger::post(conn, now, &entries?)?;
+    if decision.bonus.is_positive() {
+        allowance::bonus::earn(conn, now, enrolment, redemption.id, decision.bonus, redemption.void_until)?;
+    }
     Ok(Purchase { redemption, lines, void: None })
 }
 
@@ -197,6 +201,10 @@ fn history(
     if rules.days_between_purchases > 0 {
         history.last_on = store::last_purchase(conn, enrolment.id)?.map(|at| zone.day_of(at));
     }
+    if rules.bonus.is_some() {
+        let matures_at = now.plus_minutes(rules.void_window_minutes);
+        history.bonus_left = allowance::bonus::left(conn, now, enrolment.id, matures_at)?;
+    }
     Ok(history)
 }
 
@@ -224,6 +232,15 @@ pub fn void(
     let void =
         Void { redemption_id: id, person_id: actor.person, reason: reason.map(Text::into_string), recorded_at: now };
     store::insert_void(conn, &void)?;
+    let enrolment = enrolment::by_id(conn, redemption.enrolment_id)?;
+    if !allowance::bonus::undo(conn, now, id)? {
+        // another server's clock was ahead, and has granted what this purchase earned
+        return Err(Error::Refused(Code::VoidWindowOver));
+    }
+    if enrolment.state == enrolment::State::Left {
+        // nobody can earn any more what was kept for it
+        allowance::release(conn, now, redemption.enrolment_id, false)?;
+    }
     // grace is for what comes back: money whose window is over goes to its agreements first, swept or not
     allowance::close(conn, now, &[redemption.enrolment_id])?;
 
@@ -239,7 +256,6 @@ pub fn void(
         occurred_at: now,
     };
     ledger::post(conn, now, &payments.iter().map(back).collect::<Vec<_>>())?;
-    let enrolment = enrolment::by_id(conn, redemption.enrolment_id)?;
     let programme = programme::by_id(conn, enrolment.programme_id)?;
     let grace_days = enrolment::rules(conn, &enrolment)?.void_grace_days;
     for paid in &payments {

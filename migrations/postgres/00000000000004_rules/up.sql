@@ -175,6 +175,10 @@ CREATE TABLE bonuses (
 );
 CREATE INDEX bonuses_by_allowance ON bonuses (allowance_id);
 CREATE INDEX bonuses_to_grant ON bonuses (matures_at) WHERE state = 'earned';
+CREATE TRIGGER bonuses_keep BEFORE UPDATE ON bonuses FOR EACH ROW
+WHEN (OLD.state <> 'earned' OR (OLD.redemption_id, OLD.allowance_id, OLD.amount_cents, OLD.matures_at)
+  IS DISTINCT FROM (NEW.redemption_id, NEW.allowance_id, NEW.amount_cents, NEW.matures_at))
+EXECUTE FUNCTION refuse_rewriting();
 
 -- What a producer holds for the pot, paid above the price: in the pot once the purchase can no longer be undone.
 CREATE TABLE surpluses (
@@ -187,3 +191,7 @@ CREATE TABLE surpluses (
   CHECK ((state = 'collected') = (settled_at IS NULL))
 );
 CREATE INDEX surpluses_to_pool ON surpluses (matures_at) WHERE state = 'collected';
+CREATE TRIGGER surpluses_keep BEFORE UPDATE ON surpluses FOR EACH ROW
+WHEN (OLD.state <> 'collected' OR (OLD.redemption_id, OLD.agreement_id, OLD.amount_cents, OLD.matures_at)
+  IS DISTINCT FROM (NEW.redemption_id, NEW.agreement_id, NEW.amount_cents, NEW.matures_at))
+EXECUTE FUNCTION refuse_rewriting();

@@ -345,6 +345,12 @@ CREATE TABLE bonuses (
 ) STRICT;
 CREATE INDEX bonuses_by_allowance ON bonuses (allowance_id);
 CREATE INDEX bonuses_to_grant ON bonuses (matures_at) WHERE state = 'earned';
+CREATE TRIGGER bonuses_keep BEFORE UPDATE ON bonuses
+WHEN OLD.state <> 'earned' OR (OLD.redemption_id, OLD.allowance_id, OLD.amount_cents, OLD.matures_at)
+  IS NOT (NEW.redemption_id, NEW.allowance_id, NEW.amount_cents, NEW.matures_at)
+BEGIN
+  SELECT RAISE(ABORT, 'bonuses keeps what it was written with');
+END;
 
 -- What a producer holds for the pot, paid above the price: in the pot once the purchase can no longer be undone.
 CREATE TABLE surpluses (
@@ -357,3 +363,9 @@ CREATE TABLE surpluses (
   CHECK ((state = 'collected') = (settled_at IS NULL))
 ) STRICT;
 CREATE INDEX surpluses_to_pool ON surpluses (matures_at) WHERE state = 'collected';
+CREATE TRIGGER surpluses_keep BEFORE UPDATE ON surpluses
+WHEN OLD.state <> 'collected' OR (OLD.redemption_id, OLD.agreement_id, OLD.amount_cents, OLD.matures_at)
+  IS NOT (NEW.redemption_id, NEW.agreement_id, NEW.amount_cents, NEW.matures_at)
+BEGIN
+  SELECT RAISE(ABORT, 'surpluses keeps what it was written with');
+END;
