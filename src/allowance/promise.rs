@@ -46,7 +46,7 @@ pub fn promise(
     enrolment: EnrolmentId,
     grants: &[Grant],
 ) -> Result<Promise> {
-    let agreements = programme::agreements_of(conn, programme.id)?;
+    let agreements = programme::promising(conn, programme)?;
     if !covered(&agreements, grants) {
         return Ok(Promise::NotCovered);
     }

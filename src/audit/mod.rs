@@ -54,6 +54,8 @@ crate::text_enum! {
         /// Into the programme that is the subject; the detail is the member.
         MemberAdmitted = "member_admitted",
         AgreementSigned = "agreement_signed",
+        /// The detail is the programme that it stands behind.
+        PotOpened = "pot_opened",
         /// The detail is which of it is new.
         ProducerProfileSet = "producer_profile_set",
         StallOpened = "stall_opened",

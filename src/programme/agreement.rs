@@ -1,5 +1,6 @@
 //! Funding agreements: what one funder grants one programme.
 
+use super::pot::POSITION;
 use super::{AgreementKind, Period, State, store};
 use crate::access::{self, Actor, OrganisationKind};
 use crate::audit::{self, Action};
@@ -62,7 +63,7 @@ pub fn sign(
         programme_id: programme.id,
         funder_id: new.funder,
         reference: new.reference.as_str().to_owned(),
-        position: others.iter().map(|other| other.position).max().unwrap_or(0) + 1,
+        position: others.iter().map(|other| other.position).filter(|p| *p < POSITION).max().unwrap_or(0) + 1,
         share_weight: new.share_weight,
         granted_cents: new.granted,
         starts_on: new.starts_on,

@@ -4,7 +4,7 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Agreement, Draft, FundingRule, LegalBasis, NewAgreement, Programme, Rules, State as ProgrammeState, Version,
+    Agreement, AgreementKind, Draft, FundingRule, LegalBasis, NewAgreement, Programme, Rules, State as ProgrammeState, Version,
 };
 use crate::access::{self, Organisation};
 use crate::db::Conn;
@@ -143,6 +143,7 @@ fn programme_answer(conn: &mut Conn, programme: Programme) -> Result<ProgrammeAn
 struct AgreementAnswer {
     id: AgreementId,
     programme_id: ProgrammeId,
+    kind: AgreementKind,
     funder: FunderAnswer,
     reference: String,
     position: i32,
@@ -165,6 +166,7 @@ fn agreement_answer(conn: &mut Conn, agreement: Agreement) -> Result<AgreementAn
         funder: FunderAnswer { id: agreement.funder_id, name: access::organisation_name(conn, agreement.funder_id)? },
         id: agreement.id,
         programme_id: agreement.programme_id,
+        kind: agreement.kind,
         reference: agreement.reference,
         position: agreement.position,
         share_weight: agreement.share_weight,

@@ -4,6 +4,7 @@ mod agreement;
 pub mod api;
 mod calendar;
 mod goods;
+mod pot;
 mod rules;
 mod store;
 mod versions;
@@ -22,6 +23,7 @@ use crate::kit::time::{Day, Instant, Zone};
 pub use agreement::{Agreement, NewAgreement, agreement, agreements, agreements_of, sign, verify};
 pub use calendar::{Period, periods};
 pub use goods::{Category, Label, ProducerClass};
+pub use pot::{pot, promising};
 #[cfg(test)]
 pub use rules::rules_for_tests;
 pub use rules::{
@@ -123,7 +125,9 @@ fn fits(conn: &mut Conn, programme: &Programme, rules: &Rules) -> Result<()> {
         let smallest = rules.grants(&zone, programme.starts_on, programme.starts_on, 1, 0);
         let agreements = agreements_of(conn, programme.id)?;
         let granted: Cents = agreements.iter().map(|agreement| agreement.granted_cents).sum();
-        let pot = agreements.iter().any(|agreement| agreement.kind == AgreementKind::Pot);
+        // what households will pay in is not known beforehand
+        let pot = rules.needs_pot() || agreements.iter().any(|agreement| agreement.kind == AgreementKind::Pot);
+        let pot = pot && programme.funding_rule == FundingRule::Priority;
         let promised: Cents = smallest.iter().map(|grant| grant.amount).sum();
         fields.must(pot || promised <= granted, "rules.amount", Complaint::CannotBeFunded);
     }
@@ -186,13 +190,19 @@ pub fn open(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> Re
     if programme.legal_basis.is_none() {
         return Err(Error::Refused(Code::LegalBasisRequired));
     }
-    if agreements_of(conn, id)?.is_empty() {
+    let rules = rules(conn, id)?.rules;
+    // in fixed shares nobody could be promised anything on a pot
+    let fed_by_households = rules.needs_pot() && programme.funding_rule == FundingRule::Priority;
+    if agreements_of(conn, id)?.is_empty() && !fed_by_households {
         return Err(Error::Refused(Code::AgreementRequired));
     }
-    let rules = rules(conn, id)?.rules;
     fits(conn, &programme, &rules)?;
+    let pot = pot::open_if_needed(conn, now, &programme, &rules)?;
     (programme.state, programme.opened_at) = (State::Open, Some(now));
     store::update(conn, &programme)?;
+    if let Some(pot) = pot {
+        audit::record(conn, now, actor.who(), Action::PotOpened, pot, Some(id.to_string()))?;
+    }
     audit::record(conn, now, actor.who(), Action::ProgrammeOpened, id, None)?;
     Ok(programme)
 }

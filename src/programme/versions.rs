@@ -67,6 +67,9 @@ pub fn change_rules(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeI
     }
     let row = written(now, actor, id, standing.version + 1, rules);
     store::insert_version(conn, &row)?;
+    if let Some(pot) = super::pot::open_if_needed(conn, now, &programme, rules)? {
+        audit::record(conn, now, actor.who(), Action::PotOpened, pot, Some(id.to_string()))?;
+    }
     audit::record(conn, now, actor.who(), Action::RulesChanged, id, Some(row.version.to_string()))?;
     Version::read(row)
 }
