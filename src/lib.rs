@@ -5,7 +5,7 @@
 //! commas do not know each other:
 //!
 //! `kit < db < ledger < audit < access < http < programme < household, producer < allowance < enrolment < voucher,
-//! budget < redemption < reconciliation, privacy < health, metrics, schedule, keyring, verify < routes < app < config <
+//! contribution, budget < redemption < reconciliation, privacy < health, metrics, schedule, keyring, verify < routes < app < config <
 //! service < backup, demo < main`
 //!
 //! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
@@ -20,6 +20,7 @@ pub mod audit;
 pub mod backup;
 pub mod budget;
 pub mod config;
+pub mod contribution;
 pub mod db;
 pub mod demo;
 pub mod enrolment;

@@ -7,6 +7,7 @@ use crate::access::api as access;
 use crate::access::second_factor::api as second_factor;
 use crate::audit::api as audit;
 use crate::budget::api as budget;
+use crate::contribution::api as contribution;
 use crate::enrolment::api as enrolment;
 use crate::health;
 use crate::household::api as household;
@@ -97,6 +98,7 @@ routes! {
     "/api/v1/enrolments/{id}/suspend" => POST enrolment::suspend_enrolment;
     "/api/v1/enrolments/{id}/resume" => POST enrolment::resume_enrolment;
     "/api/v1/enrolments/{id}/leave" => POST enrolment::leave_programme;
+    "/api/v1/enrolments/{id}/contributions" => POST contribution::contribute, GET contribution::list_contributions;
 
     "/api/v1/vouchers" => POST voucher::hand_over_voucher, GET voucher::list_vouchers;
     "/api/v1/vouchers/check" => POST redemption::check_voucher;

@@ -21,10 +21,12 @@ on_both_databases!(
 /// A journal of its own has the person in it.
 const TILL: [&str; 3] = ["check_voucher", "redeem", "void_redemption"];
 
-/// Held by the tests of people and of households.
-const ELSEWHERE: [&str; 17] = [
+/// Held by the tests of people, of households and of what they pay in.
+const ELSEWHERE: [&str; 18] = [
     // tests/rules.rs
     "set_band",
+    // tests/contribution.rs
+    "contribute",
     // tests/sessions.rs
     "logout",
     "change_password",

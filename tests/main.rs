@@ -9,6 +9,7 @@ mod audit;
 mod backup;
 mod bonus;
 mod concurrency;
+mod contribution;
 mod crash;
 mod downloads;
 mod durability;

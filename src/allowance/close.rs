@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::{State, bonus, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
-use crate::kit::id::{AgreementId, EnrolmentId, PartId};
+use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
-use crate::programme::{self, Programme};
+use crate::programme::{self, Programme, purse};
 
 /// Some enrolments with a part whose time is over, in order of id.
 pub fn enrolments_to_close(
@@ -32,8 +32,8 @@ pub fn close(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Resul
 }
 
 /// Takes back every promise not yet issued, and with `issued` also what was issued and is not spent. What was earned of a
-/// bonus is still granted when it matures, unless what is issued is given back as well. False where nothing was left to
-/// take.
+/// bonus is still granted when it matures, unless what is issued is given back as well; what the household has paid in
+/// itself is paid back in any case. False where nothing was left to take.
 pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bool) -> Result<bool> {
     store::lock(conn, enrolment)?;
     let promised: Vec<_> =
@@ -49,13 +49,12 @@ pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bo
     parts.retain(|part| part.committed() > kept.get(&part.id).copied().unwrap_or_default());
     let entries = release_parts(conn, now, &parts, &kept)?;
     ledger::post(conn, now, &entries)?;
-    let returned = match issued {
-        true => {
-            let parts = store::open_parts(conn, &[enrolment], None)?;
-            return_parts(conn, now, &parts)?
-        }
-        false => 0,
-    };
+    let mut open = store::open_parts(conn, &[enrolment], None)?;
+    if !issued {
+        let own = |id| promised.iter().any(|allowance| allowance.id == id && allowance.purse == purse::OWN);
+        open.retain(|part| own(part.allowance_id));
+    }
+    let returned = return_parts(conn, now, &open)?;
     Ok(!parts.is_empty() || returned > 0)
 }
 
@@ -96,6 +95,8 @@ fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<
     let balances = ledger::balances(conn, &parts.iter().map(|part| part.id.cast()).collect::<Vec<_>>())?;
     // what of a bonus was never earned
     let mut entries = release_parts(conn, now, parts, &BTreeMap::new())?;
+    let ids: Vec<AllowanceId> = parts.iter().map(|part| part.allowance_id).collect();
+    let paid_in = store::contributions(conn, &ids)?;
     for part in parts {
         store::shut_part(conn, part.id)?;
         let left = balances.get(&part.id.cast()).copied().unwrap_or_default();
@@ -110,6 +111,20 @@ fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<
                 reverses: None,
                 occurred_at: now.min(part.spendable_until),
             });
+            // what the household has paid in itself is paid back to it
+            if let Some(contribution) = paid_in.get(&part.allowance_id) {
+                let (agreement, _) = accounts[&part.agreement_id];
+                entries.push(Entry {
+                    debit: agreement.available,
+                    credit: agreement.funder,
+                    agreement: part.agreement_id,
+                    amount: left,
+                    code: TransferCode::Refund,
+                    reference: contribution.cast(),
+                    reverses: None,
+                    occurred_at: now.min(part.spendable_until),
+                });
+            }
         }
     }
     ledger::post(conn, now, &entries)?;

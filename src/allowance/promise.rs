@@ -59,6 +59,7 @@ pub fn promise(
         return Ok(Promise::NotEnough);
     };
     let zone = programme.zone()?;
+    let paid_for = store::paid_for(conn, enrolment)?;
     let mut entries = Vec::new();
     for Planned { grant, set, parts } in plan {
         let (period, amount) = (&grant.period, grant.amount);
@@ -78,6 +79,7 @@ pub fn promise(
             },
             issued_at: None,
             purse: grant.purse.clone(),
+            waits: grant.waits && !paid_for.contains(&period.number),
         };
         store::insert_allowance(conn, &allowance)?;
         for (agreement, amount) in parts {

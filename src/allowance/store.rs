@@ -1,14 +1,14 @@
 //! The SQL of allowances, their parts, and the sets of agreements that share them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 
 use super::{PartKey, PartWindow, PursePart, State};
-use crate::db::schema::{accounts, allowance_parts, allowances, enrolments, funding_sets};
+use crate::db::schema::{accounts, allowance_parts, allowances, contributions, enrolments, funding_sets};
 use crate::db::{Conn, Locked, SumCents, Upsert};
 use crate::kit::error::{Error, Result};
-use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, FundingSetId, PartId, ProgrammeId};
+use crate::kit::id::{AgreementId, AllowanceId, ContributionId, EnrolmentId, FundingSetId, PartId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 use crate::programme::{Agreement, purse};
@@ -34,6 +34,8 @@ pub struct Allowance {
     pub issued_at: Option<Instant>,
     /// What it is for: the name of a purse in the rules.
     pub purse: String,
+    /// Not issued before the household's contribution for the period is paid.
+    pub waits: bool,
 }
 
 impl Allowance {
@@ -148,6 +150,7 @@ pub fn parts(
                 balance.unwrap_or_default() + granted.unwrap_or_default()
             }
             State::Committed if !allowance.is_given() => granted?,
+            State::Committed if allowance.waits => return None,
             State::Committed if allowance.opens_at <= now && now < allowance.closes_at => part.amount_cents,
             _ => return None,
         };
@@ -188,7 +191,7 @@ pub fn enrolments_due(
     let mut query = allowances::table
         .filter(allowances::state.eq(State::Committed))
         .filter(allowances::opens_at.le(now))
-        .filter(allowances::purse.ne(purse::BONUS).or(allowances::closes_at.le(now)))
+        .filter(allowances::purse.ne(purse::BONUS).and(allowances::waits.eq(false)).or(allowances::closes_at.le(now)))
         .select(allowances::enrolment_id)
         .distinct()
         .order(allowances::enrolment_id)
@@ -203,7 +206,8 @@ pub fn enrolments_due(
 /// When the oldest period that is due and not issued opened.
 pub fn oldest_to_issue(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
     let due = allowances::table.filter(allowances::state.eq(State::Committed)).filter(allowances::opens_at.le(now));
-    let due = due.filter(allowances::purse.ne(purse::BONUS).or(allowances::closes_at.le(now)));
+    let ready = allowances::purse.ne(purse::BONUS).and(allowances::waits.eq(false));
+    let due = due.filter(ready.or(allowances::closes_at.le(now)));
     Ok(due.select(diesel::dsl::min(allowances::opens_at)).first(conn)?)
 }
 
@@ -219,7 +223,7 @@ pub fn due(conn: &mut Conn, enrolments: &[EnrolmentId], now: Instant) -> Result<
         .filter(allowances::enrolment_id.eq_any(enrolments))
         .filter(allowances::state.eq(State::Committed))
         .filter(allowances::opens_at.le(now))
-        .filter(allowances::purse.ne(purse::BONUS).or(allowances::closes_at.le(now)))
+        .filter(allowances::purse.ne(purse::BONUS).and(allowances::waits.eq(false)).or(allowances::closes_at.le(now)))
         .order((allowances::enrolment_id, allowances::period, allowances::id))
         .select(Allowance::as_select())
         .load(conn)?)
@@ -321,6 +325,30 @@ pub fn open_parts(conn: &mut Conn, enrolments: &[EnrolmentId], over_at: Option<I
         query = query.filter(allowance_parts::spendable_until.le(now));
     }
     Ok(query.load(conn)?)
+}
+
+// --- what households pay in ---
+
+/// The periods that a household has paid a contribution for.
+pub fn paid_for(conn: &mut Conn, enrolment: EnrolmentId) -> Result<BTreeSet<i32>> {
+    let periods = contributions::table.filter(contributions::enrolment_id.eq(enrolment)).select(contributions::period);
+    Ok(periods.load(conn)?.into_iter().collect())
+}
+
+/// Lets a period's money be issued.
+pub fn wait_no_longer(conn: &mut Conn, enrolment: EnrolmentId, period: i32) -> Result<()> {
+    let waiting =
+        allowances::table.filter(allowances::enrolment_id.eq(enrolment)).filter(allowances::period.eq(period));
+    diesel::update(waiting).set(allowances::waits.eq(false)).execute(conn)?;
+    Ok(())
+}
+
+/// The contributions that some allowances were paid in by; others are left out.
+pub fn contributions(conn: &mut Conn, of: &[AllowanceId]) -> Result<BTreeMap<AllowanceId, ContributionId>> {
+    let rows = contributions::table
+        .filter(contributions::allowance_id.eq_any(of))
+        .select((contributions::allowance_id.assume_not_null(), contributions::id));
+    Ok(rows.load(conn)?.into_iter().collect())
 }
 
 // --- the sets of agreements that share a window ---

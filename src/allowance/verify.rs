@@ -154,6 +154,9 @@ impl Known<'_> {
         if !self.part.open && self.balance.is_some_and(Cents::is_positive) {
             wrong.push("is closed but holds money".to_owned());
         }
+        if is_issued && allowance.waits {
+            wrong.push("was issued though its contribution is still waited for".to_owned());
+        }
         if self.part.open && !is_issued {
             wrong.push(format!("is open but its allowance is {}", allowance.state));
         }

@@ -73,6 +73,8 @@ crate::text_enum! {
         EnrolmentResumed = "enrolment_resumed",
         EnrolmentLeft = "enrolment_left",
         EnrolmentEnded = "enrolment_ended",
+        /// The detail is the enrolment that it was paid for.
+        ContributionPaid = "contribution_paid",
         VoucherHandedOver = "voucher_handed_over",
         VoucherBlocked = "voucher_blocked",
         VoucherUnblocked = "voucher_unblocked",

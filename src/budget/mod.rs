@@ -15,10 +15,15 @@ use crate::programme::{self, Agreement};
 /// How many days of promises make the present pace.
 const PACE_DAYS: i64 = 90;
 
-/// One agreement's money, or a programme's; `granted = available + committed + issued - returned`.
+/// One agreement's money, or a programme's;
+/// `granted + contributed - refunded = available + committed + issued - returned`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Money {
     pub granted: Cents,
+    /// Paid in by households,
+    pub contributed: Cents,
+    /// and paid back to them.
+    pub refunded: Cents,
     /// Free to be promised.
     pub available: Cents,
     /// Promised for periods that have not opened.
@@ -38,9 +43,13 @@ impl Money {
         let redeemed = of(TransferCode::Redeem) - of(TransferCode::Void);
         let (issued, returned) = (of(TransferCode::Issue), of(TransferCode::Return));
         let promised = of(TransferCode::Commit) - of(TransferCode::Release);
+        let (granted, contributed, refunded) =
+            (of(TransferCode::Grant), of(TransferCode::Contribute), of(TransferCode::Refund));
         Ok(Money {
-            granted: of(TransferCode::Grant),
-            available: of(TransferCode::Grant) - promised + returned,
+            granted,
+            contributed,
+            refunded,
+            available: granted + contributed - refunded - promised + returned,
             committed: promised - issued,
             issued,
             redeemed,
@@ -53,6 +62,8 @@ impl Money {
 impl std::ops::AddAssign for Money {
     fn add_assign(&mut self, other: Money) {
         self.granted += other.granted;
+        self.contributed += other.contributed;
+        self.refunded += other.refunded;
         self.available += other.available;
         self.committed += other.committed;
         self.issued += other.issued;

@@ -256,7 +256,8 @@ pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, retu
     allowance::issue(conn, now, &[id])?;
     let had = allowance::allowances(conn, id)?.into_iter().filter(|(allowance, held)| {
         let untouched = *held == allowance.amount_cents;
-        allowance.state == allowance::State::Issued && !(return_issued && untouched)
+        let own = allowance.purse == programme::purse::OWN;
+        allowance.state == allowance::State::Issued && !own && !(return_issued && untouched)
     });
     let zone = programme.zone()?;
     enrolment.closes_at = had.map(|(allowance, _)| zone.end_of(allowance.ends_on)).max();

@@ -57,6 +57,13 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
             let wrong = wrong(&enrolment, &allowances, &grants, terms);
             findings.extend(wrong.into_iter().map(|what| Finding::new("enrolments", enrolment.id, what)));
             verify_windows(&enrolment, &allowances, &grants, findings);
+            let paid_for = allowance::paid_for(conn, enrolment.id)?;
+            for (grant, allowance) in grants.iter().zip(&allowances) {
+                if allowance.waits != (grant.waits && !paid_for.contains(&allowance.period)) {
+                    let what = "waits for a contribution that was paid or is not asked for, or does not wait for one";
+                    findings.push(Finding::new("allowances", allowance.id, what));
+                }
+            }
         }
     }
 }
@@ -104,7 +111,7 @@ fn verify_windows(enrolment: &Enrolment, allowances: &[Allowance], grants: &[Gra
         let what = format!("has {} allowances for {} promises", allowances.len(), grants.len());
         findings.push(Finding::new("enrolments", enrolment.id, what));
     }
-    for (Grant { period, purse, amount }, allowance) in grants.iter().zip(allowances) {
+    for (Grant { period, purse, amount, .. }, allowance) in grants.iter().zip(allowances) {
         if (&allowance.purse, allowance.amount_cents) != (purse, *amount) {
             let (was, has) = (&allowance.purse, allowance.amount_cents);
             let what = format!("is {has} for {was}, but the rules say {amount} for {purse}");

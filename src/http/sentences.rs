@@ -252,6 +252,14 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Inscription dans un autre état", "L’état de l’inscription ne permet pas cette opération. Rechargez-la."),
             ("Enrolment in another state", "The enrolment’s state does not allow this operation. Reload it."),
         ],
+        Code::NoContribution => [
+            ("Pas de participation", "Les règles de cette inscription ne prévoient pas de participation du ménage."),
+            ("No contribution", "The rules of this enrolment foresee no contribution of the household."),
+        ],
+        Code::ContributionTooLate => [
+            ("Participation trop tardive", "La dernière période de cette inscription est passée."),
+            ("Contribution too late", "The last period of this enrolment is over."),
+        ],
         Code::VoucherExists => [
             ("Chèque déjà remis", "Cette inscription a déjà un chèque. S’il est perdu ou abîmé, remplacez-le."),
             ("Voucher already made", "This enrolment has a voucher already. If it is lost or damaged, replace it."),

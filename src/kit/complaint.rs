@@ -89,6 +89,7 @@ complaints! {
     // bounds, and one field beside another
     NotBetween { least: i64, most: i64 } => "doit être un nombre de {least} à {most}", "must be {least} to {most}";
     Above { most: Cents } => "doit être de {most} au plus", "must be at most {most}";
+    Below { least: Cents } => "doit être de {least} au moins", "must be at least {least}";
     NothingAtAll => "doit être supérieur à 0.00", "must be more than 0.00";
     Items { least: usize, most: usize } =>
         "doit compter de {least} à {most} éléments",

@@ -59,6 +59,8 @@ crate::text_enum! {
         ProgrammeEndsFirst = "programme_ends_first",
         StartInPast = "start_in_past",
         EnrolmentState = "enrolment_state",
+        NoContribution = "no_contribution",
+        ContributionTooLate = "contribution_too_late",
         // voucher
         VoucherExists = "voucher_exists",
         VoucherState = "voucher_state",

@@ -48,6 +48,10 @@ crate::text_enum! {
         Void = "void",
         /// allowance → available
         Return = "return",
+        /// funder → available
+        Contribute = "contribute",
+        /// available → funder
+        Refund = "refund",
     }
 }
 

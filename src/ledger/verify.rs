@@ -42,6 +42,8 @@ fn way(code: TransferCode) -> (AccountKind, AccountKind) {
         TransferCode::Redeem => (Allowance, Payable),
         TransferCode::Void => (Payable, Allowance),
         TransferCode::Return => (Allowance, Available),
+        TransferCode::Contribute => (Funder, Available),
+        TransferCode::Refund => (Available, Funder),
     }
 }
 

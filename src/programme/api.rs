@@ -4,7 +4,8 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Agreement, AgreementKind, Draft, FundingRule, LegalBasis, NewAgreement, Programme, Rules, State as ProgrammeState, Version,
+    Agreement, AgreementKind, Draft, FundingRule, LegalBasis, NewAgreement, Programme, Rules, State as ProgrammeState,
+    Version,
 };
 use crate::access::{self, Organisation};
 use crate::db::Conn;

@@ -8,6 +8,7 @@ use data_encoding::HEXLOWER;
 use super::Report;
 use crate::kit::keys::sha256;
 use crate::kit::money::Cents;
+use crate::programme::AgreementKind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
@@ -113,6 +114,8 @@ fn in_french(word: &str) -> &str {
         "payable" => "dû aux producteurs",
         "opening" => "ouverture",
         "granted" => "accordé",
+        "contributed" => "versé par les ménages",
+        "refunded" => "remboursé aux ménages",
         "released" => "désengagé",
         "returned" => "rendu",
         "issued" => "émis",
@@ -199,13 +202,16 @@ fn rows(report: &Report) -> impl Iterator<Item = Row<'_>> {
 
 fn flows(report: &Report) -> impl Iterator<Item = Row<'_>> {
     let Report { available, committed, outstanding, payable, .. } = report;
+    let pot = report.agreement.kind == AgreementKind::Pot;
     let row = |section, item, amount| Row { section, item, amount: Some(amount), ..Row::default() };
     [
         row("available", "opening", available.opening),
         row("available", "granted", available.granted),
+        row("available", "contributed", available.contributed),
         row("available", "committed", available.committed),
         row("available", "released", available.released),
         row("available", "returned", available.returned),
+        row("available", "refunded", available.refunded),
         row("available", "closing", available.closing),
         row("committed", "opening", committed.opening),
         row("committed", "committed", committed.committed),
@@ -224,6 +230,8 @@ fn flows(report: &Report) -> impl Iterator<Item = Row<'_>> {
         row("payable", "closing", payable.closing),
     ]
     .into_iter()
+    // what a funder's own agreement never has is not in its file
+    .filter(move |row| pot || !["contributed", "refunded"].contains(&row.item))
 }
 
 fn controls(report: &Report) -> impl Iterator<Item = Row<'_>> {

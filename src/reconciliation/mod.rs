@@ -20,7 +20,7 @@ use crate::kit::keys::Secret;
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant, Month};
 use crate::ledger::{self, Totals, Transfer, TransferCode};
-use crate::programme::{self, Agreement};
+use crate::programme::{self, Agreement, AgreementKind};
 
 pub use csv::Flavour;
 pub use verify::verify;
@@ -48,6 +48,7 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub struct Heading {
     pub id: AgreementId,
+    pub kind: AgreementKind,
     pub reference: String,
     pub programme_id: ProgrammeId,
     pub programme: String,
@@ -67,9 +68,13 @@ crate::text_enum! {
 pub struct Available {
     pub opening: Cents,
     pub granted: Cents,
+    /// Paid in by households, where the agreement is a pot.
+    pub contributed: Cents,
     pub committed: Cents,
     pub released: Cents,
     pub returned: Cents,
+    /// Paid back to households of what they had paid in for themselves.
+    pub refunded: Cents,
     pub closing: Cents,
 }
 
@@ -238,6 +243,7 @@ pub fn report(
 fn heading(conn: &mut Conn, agreement: &Agreement, programme: String) -> Result<Heading> {
     Ok(Heading {
         id: agreement.id,
+        kind: agreement.kind,
         reference: agreement.reference.clone(),
         programme_id: agreement.programme_id,
         programme,
@@ -283,13 +289,16 @@ impl Pseudonyms<'_> {
 
 fn available(opening: &Totals, moved: &Totals) -> Available {
     use TransferCode::*;
-    let held = |t: &Totals| t.of(Grant) - t.of(Commit) + t.of(Release) + t.of(Return);
+    let paid_in = |t: &Totals| t.of(Grant) + t.of(Contribute) - t.of(Refund);
+    let held = |t: &Totals| paid_in(t) - t.of(Commit) + t.of(Release) + t.of(Return);
     Available {
         opening: held(opening),
         granted: moved.of(Grant),
+        contributed: moved.of(Contribute),
         committed: moved.of(Commit),
         released: moved.of(Release),
         returned: moved.of(Return),
+        refunded: moved.of(Refund),
         closing: held(opening) + held(moved),
     }
 }

@@ -73,6 +73,8 @@ ALTER TABLE allowances
   ADD COLUMN purse TEXT NOT NULL DEFAULT 'main', -- 'main', 'bonus', 'own' (a contribution of one's own), or the code of a sub-purse
   DROP CONSTRAINT allowances_enrolment_id_period_key;
 ALTER TABLE allowances ALTER COLUMN purse DROP DEFAULT;
+ALTER TABLE allowances ADD COLUMN waits BOOL NOT NULL DEFAULT FALSE; -- not issued before the household's contribution is paid
+ALTER TABLE allowances ALTER COLUMN waits DROP DEFAULT;
 CREATE UNIQUE INDEX one_allowance_a_period ON allowances (enrolment_id, period, purse) WHERE purse <> 'own';
 CREATE INDEX allowances_by_enrolment ON allowances (enrolment_id, period);
 DROP TRIGGER allowances_keep ON allowances;

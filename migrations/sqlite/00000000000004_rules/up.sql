@@ -195,9 +195,10 @@ CREATE TABLE allowances_anew (
   funding_set_id BLOB REFERENCES funding_sets (id), -- none where the rule is priority
   issued_at INTEGER,
   purse TEXT NOT NULL, -- 'main', 'bonus', 'own' (a contribution of one's own), or the code of a sub-purse
+  waits INTEGER NOT NULL CHECK (waits IN (0, 1)), -- not issued before the household's contribution is paid
   CHECK ((state = 'issued') = (issued_at IS NOT NULL))
 ) STRICT;
-INSERT INTO allowances_anew SELECT *, 'main' FROM allowances;
+INSERT INTO allowances_anew SELECT *, 'main', 0 FROM allowances;
 DROP TABLE allowances;
 ALTER TABLE allowances_anew RENAME TO allowances;
 CREATE UNIQUE INDEX one_allowance_a_period ON allowances (enrolment_id, period, purse) WHERE purse <> 'own';

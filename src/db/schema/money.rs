@@ -152,6 +152,7 @@ diesel::table! {
         funding_set_id -> Nullable<ty::Id>,
         issued_at -> Nullable<ty::Instant>,
         purse -> Text,
+        waits -> Bool,
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Grant {
     /// One of [`purse`], or the code of a sub-purse.
     pub purse: String,
     pub amount: Cents,
+    /// Not issued before the household's contribution for the period is paid.
+    pub waits: bool,
 }
 
 impl Rules {
@@ -35,6 +37,7 @@ impl Rules {
         children: i32,
     ) -> Vec<Grant> {
         let whole = self.amount_for(adults, children);
+        let waits = self.contribution.is_some_and(|contribution| contribution.required);
         let mut grants = Vec::new();
         for period in periods(self, zone, programme_starts_on, starts_on) {
             let amount = whole.percent(self.taper_of(period.number));
@@ -42,9 +45,9 @@ impl Rules {
             for sub in &self.sub_purses {
                 let part = amount.percent(sub.percent).min(rest);
                 rest -= part;
-                grants.push(Grant { period: period.clone(), purse: sub.code.clone(), amount: part });
+                grants.push(Grant { period: period.clone(), purse: sub.code.clone(), amount: part, waits });
             }
-            grants.push(Grant { period: period.clone(), purse: purse::MAIN.to_owned(), amount: rest });
+            grants.push(Grant { period: period.clone(), purse: purse::MAIN.to_owned(), amount: rest, waits });
             if let Some(bonus) = &self.bonus {
                 let closes_at = zone.end_of(period.ends_on.plus_days(bonus.spendable_days)).max(period.closes_at);
                 let closes_at = self.year_end(zone, period.starts_on).map_or(closes_at, |end| closes_at.min(end));
@@ -53,6 +56,8 @@ impl Rules {
                     period: Period { closes_at, ..period },
                     purse: purse::BONUS.to_owned(),
                     amount: most,
+                    // it comes of purchases
+                    waits: false,
                 });
             }
         }
