@@ -5,6 +5,7 @@ pub mod api;
 mod calendar;
 mod goods;
 mod pot;
+mod presets;
 mod rules;
 mod store;
 mod versions;
@@ -24,6 +25,7 @@ pub use agreement::{Agreement, NewAgreement, agreement, agreements, agreements_o
 pub use calendar::{Period, periods};
 pub use goods::{Category, Label, ProducerClass};
 pub use pot::{pot, promising};
+pub use presets::{Preset, preset, preset_codes, presets};
 #[cfg(test)]
 pub use rules::rules_for_tests;
 pub use rules::{
