@@ -7,18 +7,34 @@ use super::shares::next_shares;
 use super::{State, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
-use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
+use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
 use crate::programme::{self, Agreement, FundingRule, Grant, Programme};
 
 /// A grant as it is to be committed.
-struct Planned<'a> {
-    grant: &'a Grant,
+pub struct Planned<'a> {
+    pub grant: &'a Grant,
     /// The agreements that share it, by name; none where they pay by priority.
     set: Option<String>,
-    parts: Vec<(&'a Agreement, Cents)>,
+    pub parts: Vec<(&'a Agreement, Cents)>,
+}
+
+/// What promises are planned on.
+#[derive(Clone, Debug, Default)]
+pub struct Funds {
+    /// What each agreement has left to promise.
+    pub available: BTreeMap<AgreementId, Cents>,
+    /// What each set of agreements was ever asked for, by its name.
+    cumulated: BTreeMap<String, Cents>,
+}
+
+impl Funds {
+    /// Of agreements that were never asked for anything.
+    pub fn new(available: impl IntoIterator<Item = (AgreementId, Cents)>) -> Self {
+        Funds { available: available.into_iter().collect(), cumulated: BTreeMap::new() }
+    }
 }
 
 /// What became of a promise; only a kept one has written anything.
@@ -52,10 +68,10 @@ pub fn promise(
     }
     let ids: Vec<AgreementId> = agreements.iter().map(|agreement| agreement.id).collect();
     let accounts = ledger::agreement_accounts(conn, &ids)?;
-    let mut available = accounts.iter().map(|(id, (_, available))| (*id, *available)).collect();
-    let mut cumulated = store::cumulated(conn, programme.id)?;
+    let available = accounts.iter().map(|(id, (_, available))| (*id, *available)).collect();
+    let mut funds = Funds { available, cumulated: store::cumulated(conn, programme.id)? };
 
-    let Some(plan) = plan(programme.funding_rule, grants, &agreements, &mut available, &mut cumulated) else {
+    let Some(plan) = plan(programme.funding_rule, grants, &agreements, &mut funds) else {
         return Ok(Promise::NotEnough);
     };
     let zone = programme.zone()?;
@@ -102,14 +118,24 @@ pub fn promise(
     Ok(Promise::Kept)
 }
 
-/// Whose cents each grant takes; none if one of them cannot be funded whole.
-fn plan<'a>(
+/// What a programme's agreements can promise as things stand.
+pub fn funds(conn: &mut Conn, programme: ProgrammeId, agreements: &[Agreement]) -> Result<Funds> {
+    let ids: Vec<AgreementId> = agreements.iter().map(|agreement| agreement.id).collect();
+    let accounts = ledger::agreement_accounts(conn, &ids)?;
+    let available = accounts.into_iter().map(|(id, (_, available))| (id, available)).collect();
+    Ok(Funds { available, cumulated: store::cumulated(conn, programme)? })
+}
+
+/// Whose cents each grant takes; none if one of them cannot be funded whole, and the funds are then of no more use.
+///
+/// Pure: a promise and a simulation are planned alike.
+pub fn plan<'a>(
     rule: FundingRule,
     grants: &'a [Grant],
     agreements: &'a [Agreement],
-    available: &mut BTreeMap<AgreementId, Cents>,
-    cumulated: &mut BTreeMap<String, Cents>,
+    funds: &mut Funds,
 ) -> Option<Vec<Planned<'a>>> {
+    let Funds { available, cumulated } = funds;
     let mut planned = Vec::with_capacity(grants.len());
     for grant in grants {
         let Grant { period, amount, .. } = grant;

@@ -113,9 +113,18 @@ fn grants_within(
     children: i32,
 ) -> Result<Option<Vec<Grant>>> {
     let grants = rules.grants(&programme.zone()?, programme.starts_on, starts_on, adults, children);
-    let last = grants.last().map(|grant| grant.period.ends_on);
-    let fits = starts_on >= programme.starts_on && last.is_some_and(|last| last <= programme.ends_on);
-    Ok(fits.then_some(grants))
+    Ok(within(&grants, programme.starts_on, programme.ends_on).then_some(grants))
+}
+
+/// Whether what is promised lies between a programme's first and last day.
+pub fn within(grants: &[Grant], starts_on: Day, ends_on: Day) -> bool {
+    let periods = || grants.iter().map(|grant| &grant.period);
+    periods().last().is_some_and(|last| last.ends_on <= ends_on) && periods().all(|p| p.starts_on >= starts_on)
+}
+
+/// A programme's waiting list, in its order.
+pub fn waiting(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<Enrolment>> {
+    store::waiting(conn, programme)
 }
 
 /// Moves up the waiting list of a programme for as long as the first in turn can be funded whole; returns how many got in.
