@@ -7,11 +7,13 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use primeur::config::{Config, LogFormat};
 use primeur::db::{Db, Schema, newer};
+use primeur::http::extract;
 use primeur::keyring::commands as keyring;
+use primeur::kit::error::Error;
 use primeur::kit::keys::{Keys as KeyFiles, Purpose};
 use primeur::kit::text::{Email, Line};
 use primeur::kit::time::SystemClock;
-use primeur::{access, backup, demo, privacy, schedule, service, verify};
+use primeur::{access, backup, demo, privacy, schedule, service, simulation, verify};
 use tracing_subscriber::EnvFilter;
 
 /// The payment backend for sustainable food vouchers (chèques alimentaires durables).
@@ -64,6 +66,17 @@ enum Command {
     Keys {
         #[command(subcommand)]
         command: Keys,
+    },
+    /// Tell what a scheme would cost and give, of a file that says which. Needs no database.
+    Simulate {
+        /// JSON, as the API's POST /api/v1/simulations takes it.
+        file: PathBuf,
+        /// By the rules of a preset; the file then says none.
+        #[arg(long)]
+        preset: Option<String>,
+        /// The API's answer instead of a table.
+        #[arg(long)]
+        json: bool,
     },
     /// Administrators.
     Admin {
@@ -161,6 +174,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
         Command::Verify => return verify_database(&config),
         Command::Backup { file } => return back_up(&config, &file),
         Command::Restore { file, although_wrong } => return restore(&config, &file, although_wrong),
+        Command::Simulate { file, preset, json } => simulate(&file, preset, json)?,
         Command::Keys { command } => {
             let (db, settings) = (open_current(&config)?, config.keyring());
             let said = match command {
@@ -233,6 +247,22 @@ fn say(verdict: &verify::Verdict) -> ExitCode {
     }
     println!("{} rows are wrong", verdict.findings.len());
     ExitCode::FAILURE
+}
+
+fn simulate(file: &Path, preset: Option<String>, json: bool) -> Result<(), String> {
+    let text = std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    let told = |e: Error| format!("{}: {e}", file.display());
+    let request: simulation::Request = extract::parse(&text).map_err(told)?.value;
+    let request = match preset {
+        Some(preset) => request.with_preset(preset),
+        None => request,
+    };
+    let outcome = simulation::simulate(&request.scheme().map_err(told)?);
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(&outcome).map_err(|e| e.to_string())?),
+        false => print!("{}", simulation::table(&outcome)),
+    }
+    Ok(())
 }
 
 fn back_up(config: &Config, file: &Path) -> Result<ExitCode, String> {

@@ -16,6 +16,7 @@ use crate::producer::api as producer;
 use crate::programme::api as programme;
 use crate::reconciliation::api as reconciliation;
 use crate::redemption::api as redemption;
+use crate::simulation::api as simulation;
 use crate::voucher::api as voucher;
 
 macro_rules! routes {
@@ -59,9 +60,12 @@ routes! {
 
     "/api/v1/audit" => GET audit::list_entries;
 
+    "/api/v1/presets" => GET programme::get_presets;
+    "/api/v1/simulations" => POST simulation::simulate;
     "/api/v1/programmes" => POST programme::create_programme, GET programme::list_programmes;
     "/api/v1/programmes/{id}" => GET programme::get_programme, PUT programme::rewrite_programme;
     "/api/v1/programmes/{id}/rules" => GET programme::list_rules, PUT programme::change_rules;
+    "/api/v1/programmes/{id}/simulation" => POST simulation::simulate_programme;
     "/api/v1/programmes/{id}/open" => POST programme::open_programme;
     "/api/v1/programmes/{id}/close" => POST programme::close_programme;
     "/api/v1/programmes/{id}/budget" => GET budget::get_budget;

@@ -67,6 +67,7 @@ policies! {
     // programme
     MayManageProgrammes: Manager;
     MayReadProgrammes: Administrator | Manager | SocialWorker | Producer | Funder | Evaluator;
+    MayReadPresets: Administrator | Manager;
     MayReadBudget: Administrator | Manager | Evaluator;
     MayReadAgreements: Administrator | Manager | Funder | Evaluator;
 

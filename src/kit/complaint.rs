@@ -142,6 +142,8 @@ complaints! {
     CoversNothing => "doivent en compter un sous 100", "must have one below 100";
     NoSuchTariff => "n’est pas un tarif à choisir ici", "is not a tariff to choose here";
     BandsInstead => "ne se règle pas à côté de bands", "is not to be set beside bands";
+    NotBeside { other: String } => "ne va pas avec {other}", "does not go with {other}";
+    NotTheWhole => "doivent faire 100 en tout", "must be 100 together";
     ForNothing => "doit nommer une catégorie ou un label", "must name a category or a label";
     NotPastVoids { days: i64 } =>
         "doit aller au-delà des {days} jours où un achat peut être annulé",

@@ -11,7 +11,7 @@ use crate::access::{self, Organisation};
 use crate::db::Conn;
 use crate::http::extract::{Json, PathId, PathIds, Query};
 use crate::http::idempotency::{IdempotencyKey, once};
-use crate::http::permission::{MayManageProgrammes, MayReadAgreements, MayReadProgrammes};
+use crate::http::permission::{MayManageProgrammes, MayReadAgreements, MayReadPresets, MayReadProgrammes};
 use crate::http::problem::Answer;
 use crate::http::{State, created, no_content, ok};
 use crate::kit::commune::Commune;
@@ -265,6 +265,14 @@ pub async fn list_rules(state: web::Data<State>, permit: MayReadProgrammes, id: 
     }
     let versions = state.read(move |conn| super::versions(conn, &permit.actor, id.0)).await?;
     Ok(ok(&Versions { items: versions.into_iter().map(RuleVersionAnswer::from).collect() }))
+}
+
+pub async fn get_presets(_permit: MayReadPresets) -> Answer {
+    #[derive(Serialize)]
+    struct Presets {
+        items: Vec<super::Preset>,
+    }
+    Ok(ok(&Presets { items: super::presets()? }))
 }
 
 pub async fn change_rules(
