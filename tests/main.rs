@@ -39,6 +39,7 @@ mod second_factor;
 mod servers;
 mod service;
 mod sessions;
+mod simulation;
 mod tidy;
 #[cfg(feature = "postgres-tls")]
 mod tls;

@@ -128,10 +128,23 @@ fn fill(config: &Config, files: &Files) -> Result<world::Refusals, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::access::Actor;
+    use crate::allowance::Funds;
+    use crate::db::{Conn, Page};
+    use crate::enrolment::{self, Enrolment, Filter};
+    use crate::http::State;
     use crate::kit::error::Code;
+    use crate::kit::id::{AgreementId, ProgrammeId};
     use crate::kit::keys::random;
-    use crate::kit::time::ManualClock;
+    use crate::kit::money::Cents;
+    use crate::kit::time::{ManualClock, Month};
+    use crate::ledger::{self, TransferCode};
+    use crate::programme::{self, Programme};
+    use crate::redemption;
+    use crate::simulation::{self, BasketMix, Estimate, Kind, Scheme, TakeUp};
     use crate::verify;
 
     /// A place of its own, gone afterwards.
@@ -150,18 +163,116 @@ mod tests {
         }
     }
 
-    /// Lives a story that ends at an instant: the welcome, what was refused, and how many purchases there were.
-    fn lived(months: i32, until: &str) -> (String, world::Refusals, usize) {
+    /// Lives a story that ends at an instant: where, what it left, and what was refused.
+    fn story(months: i32, until: &str) -> (Temporary, Config, State, world::Refusals) {
         let temporary = Temporary::new();
         let config = settings(Config::load(None, std::iter::empty()).unwrap(), &temporary.0, 8080);
         fs::create_dir_all(&temporary.0.directory).unwrap();
         let (until, paris) = (until.parse().unwrap(), "Europe/Paris".parse().unwrap());
         let refusals = life::live(&config, paris, months, until, &ProgressBar::hidden()).unwrap();
         let state = service::open(&config, Arc::new(ManualClock::at(until))).unwrap();
+        (temporary, config, state, refusals)
+    }
+
+    /// The same: the welcome, what was refused, and how many purchases there were.
+    fn lived(months: i32, until: &str) -> (String, world::Refusals, usize) {
+        let (_temporary, config, state, refusals) = story(months, until);
         let verdict = verify::run(&state.db).unwrap();
         assert!(verdict.findings.is_empty(), "{:?}", verdict.findings);
         let redemptions = verdict.checked.iter().find(|(what, _)| *what == "redemptions").unwrap().1;
         (welcome::text(&state, &config.database.url, Some(&refusals)).unwrap(), refusals, redemptions)
+    }
+
+    /// All that were let into a programme, in that order.
+    fn let_in(conn: &mut Conn, desks: &[Actor], id: ProgrammeId) -> Vec<Enrolment> {
+        let filter = Filter { programme: Some(id), ..Filter::default() };
+        let of = |desk| enrolment::list(conn, desk, &filter, &Page { after: None, limit: 500 }).unwrap();
+        let mut let_in: Vec<_> = desks.iter().flat_map(of).filter(|one| one.activated_at.is_some()).collect();
+        let_in.sort_by_key(|one| (one.activated_at, one.id));
+        let_in
+    }
+
+    /// A programme's scheme, with all its money, for some households.
+    fn scheme(conn: &mut Conn, programme: &Programme, households: &[Enrolment]) -> Scheme {
+        let rules = Arc::new(programme::rules(conn, programme.id).unwrap().rules);
+        let kind = |one: &Enrolment| Kind {
+            rules: Arc::clone(&rules),
+            adults: one.adults,
+            children: one.children,
+            band: one.band.clone(),
+            starts_on: one.starts_on,
+            count: 1,
+        };
+        let agreements = programme::agreements_of(conn, programme.id).unwrap();
+        Scheme {
+            funding_rule: programme.funding_rule,
+            zone: programme.zone().unwrap(),
+            starts_on: programme.starts_on,
+            ends_on: programme.ends_on,
+            funds: Funds::new(agreements.iter().map(|agreement| (agreement.id, agreement.granted_cents))),
+            agreements,
+            population: households.iter().map(kind).collect(),
+            examples: Vec::new(),
+            take_up: TakeUp::default(),
+            basket: BasketMix::default(),
+        }
+    }
+
+    /// What producers were paid for some households' purchases, by month and agreement, net of what was undone.
+    fn paid(conn: &mut Conn, zone: &Zone, households: &[Enrolment]) -> BTreeMap<(Month, AgreementId), Cents> {
+        let mut paid = BTreeMap::new();
+        for household in households {
+            for purchase in redemption::of_enrolment(conn, household.id).unwrap() {
+                for transfer in ledger::transfers_of(conn, purchase.redemption.id.cast()).unwrap() {
+                    let undone = transfer.code == TransferCode::Void;
+                    let amount = if undone { -transfer.amount_cents } else { transfer.amount_cents };
+                    let month = zone.day_of(transfer.recorded_at).month();
+                    *paid.entry((month, transfer.agreement_id)).or_default() += amount;
+                }
+            }
+        }
+        paid
+    }
+
+    /// Of the households that the money is foretold to reach: what comes back unspent lets more in, and is not foretold.
+    #[test]
+    fn what_a_story_cost_lies_between_the_low_and_the_high_that_are_foretold() {
+        let (_temporary, _, state, _) = story(MONTHS, "2027-07-01T06:00:00Z");
+        let manager = world::log_in(&state, territory::MANAGER.login).unwrap();
+        let desks = territory::DESKS.map(|desk| world::log_in(&state, desk.login).unwrap());
+        let present: Month = "2027-07".parse().unwrap();
+        let (mut compared, mut over) = (0, 0);
+        let compare = |conn: &mut Conn| {
+            for programme in programme::list(conn, &manager, &Page { after: None, limit: 10 })? {
+                let households = let_in(conn, &desks, programme.id);
+                let scheme = scheme(conn, &programme, &households);
+                let told = simulation::simulate(&scheme);
+                let funded = usize::try_from(told.households.funded).unwrap();
+                assert!(funded * 2 > households.len(), "{:?}", told.households);
+                let paid = paid(conn, &scheme.zone, &households[..funded]);
+                let within = |what: String, paid: Cents, told: Estimate| {
+                    assert!(told.low <= paid && paid <= told.high, "{what}: {paid} was paid, foretold: {told:?}");
+                };
+                for (agreement, foretold) in scheme.agreements.iter().zip(&told.agreements) {
+                    for told in foretold.months.iter().filter(|told| told.month < present) {
+                        let paid = paid.get(&(told.month, agreement.id)).copied().unwrap_or_default();
+                        within(format!("{} {}", agreement.reference, told.month), paid, told.cost);
+                        compared += 1;
+                    }
+                }
+                for told in told.months.iter().filter(|told| told.month < present) {
+                    let of_month = paid.iter().filter(|((month, _), _)| *month == told.month);
+                    within(told.month.to_string(), of_month.map(|(_, amount)| *amount).sum(), told.cost);
+                }
+                if told.months.iter().all(|told| told.month < present) {
+                    within(programme.name, paid.values().copied().sum(), told.cost);
+                    over += 1;
+                }
+            }
+            Ok(())
+        };
+        state.db.read(compare).unwrap();
+        assert!(compared >= 30 && over == 1, "{compared} {over}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::funding::Cohort;
-use super::life::{Habit, Part, live};
+use super::life::{Habit, Pace, Part, live};
 use super::{Estimate, Scheme, TakeUp};
 use crate::allowance::in_proportion;
 use crate::kit::money::Cents;
@@ -41,10 +41,10 @@ impl Pool {
 
 pub fn costs(scheme: &Scheme, cohorts: &[Cohort]) -> Estimates {
     let pools: Vec<Vec<Pool>> = cohorts.iter().map(|cohort| pools(scheme, cohort)).collect();
-    let in_a_way = |take_up: i32, early: bool| {
+    let in_a_way = |take_up: i32, pace: Pace| {
         let mut costs = Costs::new();
         for (cohort, pools) in cohorts.iter().zip(&pools) {
-            add(&mut costs, scheme, cohort, pools, Habit { take_up, early });
+            add(&mut costs, scheme, cohort, pools, Habit { take_up, pace });
         }
         costs
     };
@@ -56,9 +56,9 @@ pub fn costs(scheme: &Scheme, cohorts: &[Cohort]) -> Estimates {
     }
     let TakeUp { low, expected, high } = scheme.take_up;
     Estimates {
-        low: vec![in_a_way(low, false), in_a_way(low, true)],
-        expected: in_a_way(expected, false),
-        high: vec![in_a_way(high, false), in_a_way(high, true)],
+        low: [Pace::AtOnce, Pace::Ahead, Pace::Behind].map(|pace| in_a_way(low, pace)).to_vec(),
+        expected: in_a_way(expected, Pace::Ahead),
+        high: [Pace::AtOnce, Pace::Ahead, Pace::Behind].map(|pace| in_a_way(high, pace)).to_vec(),
         issued,
     }
 }

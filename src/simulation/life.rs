@@ -19,8 +19,17 @@ const SHOPPING_SECONDS: i64 = 10 * 3600;
 pub struct Habit {
     /// Of what it can, in percent.
     pub take_up: i32,
-    /// Each period's money at once, not week by week.
-    pub early: bool,
+    pub pace: Pace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Each period's money as soon as it opens.
+    AtOnce,
+    /// At each visit, for the days until the next.
+    Ahead,
+    /// At each visit, for the days gone; the rest at the last one of a period.
+    Behind,
 }
 
 /// Money of one grant with one end.
@@ -203,9 +212,15 @@ impl Life<'_> {
                 continue;
             }
             let target = self.target(place);
-            let (gone, whole) = (days(starts_on, day) + ahead, days(starts_on, ends_on) + 1);
-            let at_once = self.habit.early || gone >= whole || grant.purse == purse::BONUS;
-            due += if at_once { target } else { Cents(target.0 * i64::from(gone) / i64::from(whole)) };
+            let (gone, whole) = (days(starts_on, day), days(starts_on, ends_on) + 1);
+            let last = gone + ahead >= whole || grant.purse == purse::BONUS;
+            let part = |days: i32| Cents(target.0 * i64::from(days) / i64::from(whole));
+            due += match self.habit.pace {
+                _ if last => target,
+                Pace::AtOnce => target,
+                Pace::Ahead => part(gone + ahead),
+                Pace::Behind => part(gone),
+            };
         }
         due
     }

@@ -135,7 +135,7 @@ pub struct Households {
     pub too_late: i64,
 }
 
-/// What producers are paid by the programme. A month's bounds are also those of who spends early and who evenly.
+/// What producers are paid by the programme. A month's bounds are also those of who spends early and who late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Estimate {
     pub low: Cents,

@@ -46,14 +46,14 @@ fn a_month_of_two_households_costs_each_agreement_its_share_to_the_cent() {
     let population = json!([{"adults": 1, "children": 0, "count": 1}, {"adults": 2, "children": 1, "count": 1}]);
     let outcome = outcome(json!({"population": population}));
     let households = Households { asked: 2, funded: 2, ..Households::default() };
-    assert_eq!((outcome.households, outcome.promised), (households, Cents(105_03)));
-    assert_eq!(outcome.cost, estimate(0, 84_03, 105_03));
+    assert_eq!((outcome.households, outcome.promised), (households, Cents(10_503)));
+    assert_eq!(outcome.cost, estimate(0, 8403, 10_503));
     let july: Month = "2026-07".parse().unwrap();
-    assert_eq!(outcome.months, [MonthCost { month: july, issued: Cents(105_03), cost: outcome.cost }]);
+    assert_eq!(outcome.months, [MonthCost { month: july, issued: Cents(10_503), cost: outcome.cost }]);
     let told: Vec<_> =
         outcome.agreements.iter().map(|a| (a.reference.as_str(), a.available, a.promised, a.cost)).collect();
-    let (a, b) = (estimate(0, 56_02, 70_02), estimate(0, 28_01, 35_01));
-    assert_eq!(told, [("A", Cents(1000_00), Cents(70_02), a), ("B", Cents(1000_00), Cents(35_01), b)]);
+    let (a, b) = (estimate(0, 5602, 7002), estimate(0, 2801, 3501));
+    assert_eq!(told, [("A", Cents(100_000), Cents(7002), a), ("B", Cents(100_000), Cents(3501), b)]);
     assert_eq!(outcome.agreements[1].months, [AgreementMonth { month: july, cost: b }]);
 }
 
@@ -61,8 +61,8 @@ fn a_month_of_two_households_costs_each_agreement_its_share_to_the_cent() {
 fn alike_households_cost_so_many_times_as_much_as_one() {
     let of = |count: i64| outcome(json!({"population": [{"adults": 1, "children": 0, "count": count}]}));
     let (one, many) = (of(1), of(28));
-    assert_eq!((one.promised, many.promised), (Cents(35_01), Cents(980_28)));
-    assert_eq!(many.cost, estimate(0, 28 * 28_01, 980_28));
+    assert_eq!((one.promised, many.promised), (Cents(3501), Cents(98_028)));
+    assert_eq!(many.cost, estimate(0, 28 * 2801, 98_028));
     let sum = |outcome: &Outcome| -> Cents { outcome.agreements.iter().map(|a| a.cost.expected).sum() };
     assert_eq!(sum(&many), many.cost.expected);
 }
@@ -74,13 +74,13 @@ fn the_agreements_carry_so_many_and_not_one_more() {
     let outcome = outcome(json!({"population": population}));
     assert_eq!(outcome.examples[0].carried, 42);
     assert_eq!((outcome.households.funded, outcome.households.not_enough), (42, 1));
-    assert_eq!(outcome.promised, Cents(42 * 35_01));
+    assert_eq!(outcome.promised, Cents(42 * 3501));
     // by priority B takes over where A ends: 2000.00 is enough for 57 (1995.57)
     let all = json!({"population": population, "funding_rule": "priority"});
     let by_priority = self::outcome(all);
     assert_eq!((by_priority.examples[0].carried, by_priority.households.funded), (57, 43));
     let promised: Vec<_> = by_priority.agreements.iter().map(|a| a.promised).collect();
-    assert_eq!(promised, [Cents(1000_00), Cents(505_43)], "of 43 × 35.01");
+    assert_eq!(promised, [Cents(100_000), Cents(50_543)], "of 43 × 35.01");
 }
 
 #[test]
@@ -105,19 +105,19 @@ fn whoever_comes_after_the_first_without_money_waits_and_who_is_out_of_reach_hol
 fn purchases_are_decided_as_at_the_till() {
     let example = |rules: Value| outcome(json!({"rules": rules})).examples[0].clone();
     let basket = |covered: i64| {
-        let (total, covered) = (Cents(20_00), Cents(covered));
+        let (total, covered) = (Cents(2000), Cents(covered));
         ExampleBasket { total, covered, own_part: total - covered }
     };
-    assert_eq!(example(self::rules(json!({}))).basket, basket(20_00));
-    assert_eq!(example(self::rules(json!({"coverage": {"percent": 80, "own_part": "5.00"}}))).basket, basket(12_00));
+    assert_eq!(example(self::rules(json!({}))).basket, basket(2000));
+    assert_eq!(example(self::rules(json!({"coverage": {"percent": 80, "own_part": "5.00"}}))).basket, basket(1200));
     // 40 % of the usual basket is fruit and vegetables
     let greens = json!({"eligible": {"categories": ["fruit_vegetables"]}});
-    assert_eq!(example(self::rules(greens)).basket, basket(8_00));
+    assert_eq!(example(self::rules(greens)).basket, basket(800));
     let bands = json!({"bands": {"chosen_by": "household", "default": "just", "tariffs": [
         {"code": "low", "price_percent": 65}, {"code": "just", "price_percent": 100}, {"code": "high", "price_percent": 125}]}});
     let told = outcome(json!({"rules": self::rules(bands)}));
     let paid: Vec<_> = told.examples[..3].iter().map(|e| (e.band.as_deref().unwrap(), e.basket.own_part.0)).collect();
-    assert_eq!(paid, [("low", 13_00), ("just", 20_00), ("high", 25_00)]);
+    assert_eq!(paid, [("low", 1300), ("just", 2000), ("high", 2500)]);
 }
 
 #[test]
@@ -128,16 +128,16 @@ fn caps_and_waits_bound_what_a_month_can_cost() {
         outcome(json!({"rules": rules})).cost.high
     };
     // of 100.00
-    assert_eq!(high(json!({})), Cents(100_00));
-    assert_eq!(high(json!({"coverage": {"per_period": "30.00"}})), Cents(30_00));
+    assert_eq!(high(json!({})), Cents(10_000));
+    assert_eq!(high(json!({"coverage": {"per_period": "30.00"}})), Cents(3000));
     // 1 and 15 and 29 July
     let fortnightly = json!({"days_between_purchases": 14, "coverage": {"per_redemption": "12.50"}});
-    assert_eq!(high(fortnightly), Cents(37_50));
+    assert_eq!(high(fortnightly), Cents(3750));
     // the week's basket, at most: 1, 8, 15, 22, 29 July
-    assert_eq!(high(json!({"coverage": {"per_redemption": "12.50"}})), Cents(62_50));
+    assert_eq!(high(json!({"coverage": {"per_redemption": "12.50"}})), Cents(6250));
     // a quarter for pulses, of which nobody buys any
     let pulses = json!({"sub_purses": [{"code": "pulses", "percent": 25, "categories": ["pulses"]}]});
-    assert_eq!(high(pulses), Cents(75_00));
+    assert_eq!(high(pulses), Cents(7500));
 }
 
 #[test]
@@ -150,18 +150,19 @@ fn a_bonus_is_spent_once_it_is_earned_and_never_beyond_its_cap() {
     };
     // 35.01, and 40 % of it: 14.00
     let organic = with(json!(["organic"]), 31);
-    assert_eq!((organic.promised, organic.cost.high), (Cents(49_01), Cents(49_01)));
-    assert_eq!(organic.months[0].issued, Cents(35_01));
-    assert_eq!(with(json!(["local"]), 31).cost.high, Cents(35_01));
+    assert_eq!((organic.promised, organic.cost.high), (Cents(4901), Cents(4901)));
+    assert_eq!(organic.months[0].issued, Cents(3501));
+    assert_eq!(with(json!(["local"]), 31).cost.high, Cents(3501));
     let examples: Vec<_> =
         organic.examples[0].periods[0].purses.iter().map(|p| (p.purse.as_str(), p.amount.0)).collect();
-    assert_eq!(examples, [("main", 35_01), ("bonus", 14_00)]);
+    assert_eq!(examples, [("main", 3501), ("bonus", 1400)]);
 }
 
 #[test]
 fn money_of_an_agreement_that_ends_first_can_only_be_spent_until_then() {
     // of 60.00, half is B's and over with July; A's may be spent until the end of August. Baskets of 5.00 on 1, 8, 15, 22
-    // and 29 July take 12.50 of each; the 17.50 that A has left go in August, B's are lost
+    // and 29 July take 12.50 of each; the 17.50 that A has left go in August, B's are lost.
+    // Whoever buys for the days gone begins on 8 July, and has 20.00 of A's left for August
     let agreement = |reference: &str, ends_on: &str| {
         json!({"reference": reference, "granted": "1000.00", "starts_on": "2026-07-01", "ends_on": ends_on,
             "grace_days": 0, "share_weight": 1})
@@ -171,9 +172,9 @@ fn money_of_an_agreement_that_ends_first_can_only_be_spent_until_then() {
     let told =
         outcome(json!({"rules": rules, "agreements": [agreement("A", "2026-12-31"), agreement("B", "2026-07-31")]}));
     let high: Vec<_> = told.agreements.iter().map(|a| a.cost.high.0).collect();
-    assert_eq!(high, [30_00, 12_50]);
+    assert_eq!(high, [3000, 1250]);
     let of_a: Vec<_> = told.agreements[0].months.iter().map(|m| m.cost.high.0).collect();
-    assert_eq!(of_a, [12_50, 17_50]);
+    assert_eq!(of_a, [1250, 2000]);
 }
 
 #[test]
