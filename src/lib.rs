@@ -4,9 +4,9 @@
 //! `api.rs` (JSON). Imports run one way, from a later name of this list to an earlier one; names between
 //! commas do not know each other:
 //!
-//! `kit < db < ledger < audit < access < http < programme < household, producer < allowance < enrolment < voucher,
-//! contribution, budget < redemption < reconciliation, privacy, simulation < health, metrics, schedule, keyring, verify < routes < app <
-//! config < service < backup, demo < main`
+//! `kit < db < ledger < audit < access < http < programme < household, producer < allowance < hold < enrolment <
+//! voucher, contribution, budget < redemption < reconciliation, privacy, simulation < health, metrics, schedule, keyring,
+//! verify < routes < app < config < service < backup, demo < main`
 //!
 //! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
 //! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files; `rusqlite`
@@ -25,6 +25,7 @@ pub mod db;
 pub mod demo;
 pub mod enrolment;
 pub mod health;
+pub mod hold;
 pub mod household;
 pub mod http;
 pub mod keyring;

@@ -16,6 +16,7 @@ use crate::producer::api as producer;
 use crate::programme::api as programme;
 use crate::reconciliation::api as reconciliation;
 use crate::redemption::api as redemption;
+use crate::redemption::collect::api as collect;
 use crate::simulation::api as simulation;
 use crate::voucher::api as voucher;
 
@@ -115,6 +116,11 @@ routes! {
     "/api/v1/redemptions" => POST redemption::redeem, GET redemption::list_redemptions;
     "/api/v1/redemptions/{id}" => GET redemption::get_redemption;
     "/api/v1/redemptions/{id}/void" => POST redemption::void_redemption;
+
+    "/api/v1/holds" => POST collect::hold_basket, GET collect::list_holds;
+    "/api/v1/holds/{id}" => GET collect::get_hold;
+    "/api/v1/holds/{id}/capture" => POST collect::capture_hold;
+    "/api/v1/holds/{id}/release" => POST collect::release_hold;
 
     "/api/v1/agreements/{id}/reconciliations/{month}" => GET reconciliation::get_reconciliation;
 }

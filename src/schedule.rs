@@ -4,7 +4,7 @@ use crate::db::{Conn, Db};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::EnrolmentId;
 use crate::kit::time::Instant;
-use crate::{access, allowance, enrolment, programme};
+use crate::{access, allowance, enrolment, hold, programme};
 
 /// Enrolments handled in one transaction: short enough that a till never waits long for it.
 const BATCH: i64 = 50;
@@ -16,6 +16,8 @@ pub struct Done {
     pub issued: usize,
     /// Bonuses granted.
     pub granted: usize,
+    /// Holds whose time was over.
+    pub freed: usize,
     /// Parts of allowances whose rest went back to their agreements.
     pub closed: usize,
     /// Households let in from waiting lists.
@@ -26,9 +28,16 @@ pub struct Done {
 
 impl Done {
     /// Each figure by its name.
-    pub fn counts(&self) -> [(&'static str, usize); 5] {
-        let Done { issued, granted, closed, moved_up, ended } = *self;
-        [("issued", issued), ("granted", granted), ("closed", closed), ("moved_up", moved_up), ("ended", ended)]
+    pub fn counts(&self) -> [(&'static str, usize); 6] {
+        let Done { issued, granted, freed, closed, moved_up, ended } = *self;
+        [
+            ("issued", issued),
+            ("granted", granted),
+            ("freed", freed),
+            ("closed", closed),
+            ("moved_up", moved_up),
+            ("ended", ended),
+        ]
     }
 }
 
@@ -39,9 +48,10 @@ pub fn run(db: &Db) -> Result<Done> {
     db.keep_time()?;
     let issued = each_batch(db, allowance::enrolments_due, allowance::issue)?;
     let granted = each_batch(db, allowance::bonus::enrolments_due, allowance::bonus::grant)?;
+    let freed = each_batch(db, hold::enrolments_to_free, hold::free_expired)?;
     let closed = each_batch(db, allowance::enrolments_to_close, allowance::close)?;
     let ended = each_batch(db, enrolment::finished, enrolment::end_finished)?;
-    let mut done = Done { issued, granted, closed, moved_up: 0, ended };
+    let mut done = Done { issued, granted, freed, closed, moved_up: 0, ended };
     for programme in db.read(programme::all)? {
         match enrolment::move_up(db, programme) {
             Ok(moved) => done.moved_up += moved,

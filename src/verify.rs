@@ -4,7 +4,9 @@ use crate::db::{Conn, Db};
 use crate::kit::error::Result;
 use crate::kit::keys::Keys;
 use crate::ledger::Finding;
-use crate::{allowance, audit, contribution, enrolment, household, ledger, programme, reconciliation, redemption};
+use crate::{
+    allowance, audit, contribution, enrolment, hold, household, ledger, programme, reconciliation, redemption,
+};
 
 /// What was looked at, and what is wrong.
 #[derive(Clone, Debug)]
@@ -18,11 +20,12 @@ type Check = fn(&mut Conn, &mut Vec<Finding>) -> Result<usize>;
 
 /// Checks one single moment of the database.
 pub fn run(db: &Db) -> Result<Verdict> {
-    const CHECKS: [(&str, Check); 9] = [
+    const CHECKS: [(&str, Check); 10] = [
         ("transfers", ledger::verify),
         ("agreements", programme::verify),
         ("allowances", allowance::verify),
         ("bonuses", allowance::bonus::verify),
+        ("holds", hold::verify),
         ("enrolments", enrolment::verify),
         ("contributions", contribution::verify),
         ("redemptions", redemption::verify),

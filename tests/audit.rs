@@ -19,7 +19,7 @@ on_both_databases!(
 );
 
 /// A journal of its own has the person in it.
-const TILL: [&str; 3] = ["check_voucher", "redeem", "void_redemption"];
+const TILL: [&str; 5] = ["check_voucher", "redeem", "void_redemption", "hold_basket", "capture_hold"];
 
 /// Held by the tests of people, of households and of what they pay in.
 const ELSEWHERE: [&str; 18] = [
@@ -139,7 +139,7 @@ fn id_of(client: &Client) -> String {
 }
 
 fn every_change_that_somebody_makes_leaves_its_entry_once(world: World) {
-    let town = Town::new(world);
+    let town = Town::with(world, Setup::setting_aside());
     let mut reader = Reader::new(&town.administrator);
     programmes(&mut reader, &town);
     producers(&mut reader, &town);
@@ -226,6 +226,12 @@ fn households(reader: &mut Reader, town: &Town) {
     let card = id(&reader.leaves(worker, "hand_over_voucher", &[], request, ("voucher_handed_over", "", None)));
     reader.leaves(worker, "block_voucher", &[&card], Value::Null, ("voucher_blocked", "", None));
     reader.leaves(worker, "unblock_voucher", &[&card], Value::Null, ("voucher_unblocked", "", None));
+    let token = &worker.get(&format!("/api/v1/vouchers/{card}")).expect(200)["token"];
+    let [hold, other] = [500, 501].map(|basket| town.tills[0].hold(token.as_str().unwrap(), basket).expect(201));
+    reader.leaves(worker, "release_hold", &[&id(&hold)], Value::Null, ("hold_released", &id(&hold), None));
+    reader.leaves_nothing(worker, "release_hold", &[&id(&hold)], Value::Null);
+    // the seller's own act is the till's
+    reader.leaves_nothing(&town.tills[0].client, "release_hold", &[&id(&other)], Value::Null);
     let (new, left) = reader.done(worker, "replace_voucher", &[&card], Value::Null);
     assert_eq!(left.len(), 1);
     assert_eq!(
@@ -294,12 +300,13 @@ fn what_happens_by_itself_is_told_as_the_service_s(world: World) {
 }
 
 fn reading_leaves_no_entry(world: World) {
-    let town = Town::new(world);
+    let town = Town::with(world, Setup::setting_aside());
     let household = town.household(2, 1);
     let enrolment = id(&town.enrol_household(&household).expect(201));
     let card = town.card_for(&enrolment);
     let till = &town.tills[0];
     let sold = id(&till.redeem(&card.token, 1234).expect(201));
+    let hold = id(&till.hold(&card.token, 500).expect(201));
     let mut reader = Reader::new(&town.administrator);
     let people = [&town.administrator, &town.manager, &town.worker, &till.client, &town.funders[0], &town.evaluator];
     let mut read = 0;
@@ -317,6 +324,7 @@ fn reading_leaves_no_entry(world: World) {
                 "enrolments" => &enrolment,
                 "vouchers" => &card.id,
                 "redemptions" => &sold,
+                "holds" => &hold,
                 "month" => "2026-07",
                 other => panic!("no id is known for {other}"),
             }

@@ -27,7 +27,7 @@ const ADMINISTRATORS: i64 = 0x7072_696d_6575_7210;
 const IDENTITIES: i64 = 0x7072_696d_6575_7204;
 
 /// Runs one job for each item, all let loose at the same moment.
-fn at_once<T: Send + 'static>(items: Vec<T>, job: impl Fn(T) -> Answer + Send + Sync + 'static) -> Vec<Answer> {
+pub fn at_once<T: Send + 'static>(items: Vec<T>, job: impl Fn(T) -> Answer + Send + Sync + 'static) -> Vec<Answer> {
     let (gate, job) = (Arc::new(Barrier::new(items.len())), Arc::new(job));
     let run = |item: T| {
         let (gate, job) = (gate.clone(), job.clone());

@@ -57,6 +57,8 @@ impl Bench {
             Some("households") => &self.household,
             Some("enrolments") => &self.card.enrolment,
             Some("redemptions") => &self.redemption,
+            // there is none either
+            Some("holds") => "hld_06emeasag1oh1dtjkd13ojl1r0",
             Some("vouchers") => &self.card.id,
             // there is none: what is wrong with a body is said first
             Some("duplicates") => "dup_06emeasag1oh1dtjkd13ojl1r0",

@@ -30,6 +30,7 @@ fn lists(town: &Town) -> Vec<(String, Client)> {
         of("enrolments", &town.worker),
         of("vouchers", &town.worker),
         of("redemptions", &town.tills[0].client),
+        of("holds", &town.tills[0].client),
     ]
 }
 
@@ -55,13 +56,15 @@ fn a_list_asked_for_wrongly_is_refused(world: World) {
 }
 
 fn paging_shows_every_item_once_and_in_order(world: World) {
-    let town = Town::with(world, Setup { producers: 4, agreements: vec![(100_000, 1); 4], ..Setup::default() });
+    let setup = Setup { producers: 4, agreements: vec![(100_000, 1); 4], ..Setup::setting_aside() };
+    let town = Town::with(world, setup);
     let example = operation("create_programme").body_example.unwrap();
     for _ in 0..3 {
         town.manager.post("/api/v1/programmes", example.clone()).expect(201);
         town.world.pass_minutes(1);
         let card = town.new_card();
         town.tills[0].redeem(&card.token, 100).expect(201);
+        town.tills[0].hold(&card.token, 100).expect(201);
         town.open_stall(&town.tills[0].client, "Ferme");
     }
     for (path, person) in lists(&town) {
@@ -73,7 +76,7 @@ fn paging_shows_every_item_once_and_in_order(world: World) {
             None => item.get("id").unwrap_or(&item["producer"]["id"]).as_str().unwrap_or_default().to_owned(),
         };
         assert!(whole.len() >= 3 || path.ends_with("/v1/applications"), "{path}: {}", whole.len());
-        let newest_first = path.ends_with("/redemptions") || path.ends_with("/audit");
+        let newest_first = ["redemptions", "holds", "audit"].iter().any(|list| path.ends_with(list));
         let sorted = whole.windows(2).all(|two| (id(&two[0]) < id(&two[1])) != newest_first);
         assert!(sorted, "{path}");
         for limit in [1, 2, whole.len()] {

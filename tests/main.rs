@@ -17,6 +17,8 @@ mod enrolment;
 mod faults;
 mod fuzz;
 mod history;
+mod hold;
+mod hold_rules;
 mod household;
 mod input;
 mod keys;

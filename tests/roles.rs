@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use primeur::kit::id::{
-    AgreementId, DuplicateId, EnrolmentId, HouseholdId, OrganisationId, PersonId, ProgrammeId, RedemptionId, StallId,
-    VoucherId,
+    AgreementId, DuplicateId, EnrolmentId, HoldId, HouseholdId, OrganisationId, PersonId, ProgrammeId, RedemptionId,
+    StallId, VoucherId,
 };
 use primeur::routes::ROUTES;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::support::authenticator::Authenticator;
 use crate::support::client::new_key;
 use crate::support::contract::{self, Operation};
 use crate::support::town::{Card, Setup, administrator, join, newcomer};
-use crate::support::{Answer, Client, Town, World, on_both_databases};
+use crate::support::{Answer, Client, Town, World, id, on_both_databases};
 
 on_both_databases!(
     nobody_gets_further_than_the_door_without_a_token_that_is_ours,
@@ -81,6 +81,7 @@ fn nowhere(world: &World, path: &str) -> String {
         "enrolments" => EnrolmentId::new(now).to_string(),
         "vouchers" => VoucherId::new(now).to_string(),
         "redemptions" => RedemptionId::new(now).to_string(),
+        "holds" => HoldId::new(now).to_string(),
         "month" => "2026-07".to_owned(),
         other => panic!("no id is known for {other}"),
     })
@@ -189,6 +190,7 @@ struct Belongings {
     duplicate: String,
     card: Card,
     redemption: String,
+    hold: String,
 }
 
 impl Belongings {
@@ -207,6 +209,7 @@ impl Belongings {
         let card = town.card_for(enrolment["id"].as_str().unwrap());
         let till = &town.tills[0];
         let redemption = till.redeem(&card.token, 1234).expect(201)["id"].as_str().unwrap().to_owned();
+        let hold = till.hold(&card.token, 500).expect(201);
         let people = BTreeMap::from([
             ("manager", town.manager.clone()),
             ("social_worker", town.worker.clone()),
@@ -229,6 +232,7 @@ impl Belongings {
             duplicate,
             card,
             redemption,
+            hold: id(&hold),
         };
         (belongings, people)
     }
@@ -246,6 +250,7 @@ impl Belongings {
             "enrolments" => &self.card.enrolment,
             "vouchers" => &self.card.id,
             "redemptions" => &self.redemption,
+            "holds" => &self.hold,
             "month" => "2026-07",
             other => panic!("no id is known for {other}"),
         }
@@ -255,10 +260,10 @@ impl Belongings {
 
 impl Neighbours {
     fn new(world: World) -> Self {
-        let town = Town::new(world);
+        let town = Town::with(world, Setup::setting_aside());
         let (first, first_people) = Belongings::of(&town);
         let Town { world, administrator, .. } = town;
-        let mut town = Town::among(world, administrator, Setup { producers: 0, ..Setup::default() });
+        let mut town = Town::among(world, administrator, Setup { producers: 0, ..Setup::setting_aside() });
         let till = town.new_till(10);
         town.approve(&till);
         town.tills.push(till);

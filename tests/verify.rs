@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use crate::support::sql::Sql;
-use crate::support::{Town, World, on_both_databases};
+use crate::support::town::Setup;
+use crate::support::{Town, World, id, on_both_databases};
 
 on_both_databases!(
     a_broken_row_stops_nobody_else_s_month,
@@ -24,6 +25,11 @@ on_both_databases!(
     deleted_promises_are_noticed,
     a_changed_commune_is_named,
     an_ended_enrolment_with_money_committed_is_named,
+    a_changed_hold_is_named,
+    money_that_left_a_hold_behind_its_back_is_named,
+    a_hold_of_another_household_s_money_is_named,
+    a_captured_hold_without_its_purchase_is_named,
+    a_hold_that_stands_too_long_is_named,
     a_month_that_goes_below_zero_is_named,
     a_month_whose_purchases_are_gone_is_named,
     a_changed_a_removed_and_an_inserted_audit_entry_are_named,
@@ -303,4 +309,91 @@ fn a_broken_row_stops_nobody_else_s_month(world: World) {
     let mut held = cards.map(|card| town.balance(&card.enrolment));
     held.sort_unstable();
     assert_eq!(held, [0, 6000, 6000], "July is closed for all, August open for two");
+}
+
+/// A town where one basket waits, one was fetched smaller, one given up, and one undone.
+fn with_holds(world: World) -> Town {
+    let town = Town::with(world, Setup::setting_aside());
+    let (card, other) = (town.new_card(), town.new_card());
+    let till = &town.tills[0];
+    let [fetched, undone, given_up] = [1001, 502, 303].map(|basket| id(&till.hold(&card.token, basket).expect(201)));
+    let smaller = serde_json::json!({"basket": "7.00"});
+    till.client.post_once(&format!("/api/v1/holds/{fetched}/capture"), smaller).expect(201);
+    let sold = till.capture(&undone).expect(201);
+    till.void(&id(&sold)).expect(200);
+    till.client.act(&format!("/api/v1/holds/{given_up}/release")).expect(204);
+    till.hold(&card.token, 404).expect(201);
+    other_lives(&town, &other.token);
+    town.world.verify();
+    town
+}
+
+fn other_lives(town: &Town, token: &str) {
+    town.tills[1].redeem(token, 100).expect(201);
+}
+
+fn a_changed_hold_is_named(world: World) {
+    let town = with_holds(world);
+    tamper(&town.world, "UPDATE holds SET covered_cents = covered_cents - 1 WHERE state = 'held'");
+    found(&town, "holds", "covers 4.03 but has set 4.04 aside");
+    tamper(
+        &town.world,
+        "UPDATE holds SET covered_cents = covered_cents + 1, state = 'released', settled_at = created_at WHERE state = 'held'",
+    );
+    found(&town, "hold_parts", "of a released hold: 0.00 of 2.02 came back");
+    tamper(&town.world, "UPDATE hold_parts SET amount_cents = amount_cents + 1");
+    found(&town, "hold_parts", "was set aside");
+    tamper(&town.world, "DELETE FROM hold_parts WHERE hold_id = (SELECT min(hold_id) FROM hold_parts)");
+    found(&town, "accounts", "are reserved, but holds have");
+    found(&town, "holds", "what is no part of it");
+}
+
+fn money_that_left_a_hold_behind_its_back_is_named(world: World) {
+    let town = with_holds(world);
+    let held = "(SELECT p.id FROM hold_parts p JOIN holds h ON h.id = p.hold_id WHERE h.state = 'held')";
+    tamper(&town.world, &format!("UPDATE accounts SET balance_cents = 0 WHERE id IN {held}"));
+    found(&town, "hold_parts", "of a held hold: should hold 2.02, and has 0.00");
+    found(&town, "accounts", "reserved account holds 0.00 but the journal says 2.02");
+    found(&town, "agreements", "its allowance accounts hold");
+    tamper(&town.world, "DELETE FROM transfers WHERE code = 'free'");
+    found(&town, "hold_parts", "came back");
+    tamper(&town.world, "DELETE FROM transfers WHERE code = 'hold'");
+    found(&town, "hold_parts", "but 0.00 was set aside");
+    // a transfer of no hold
+    tamper(&town.world, "DELETE FROM hold_parts; DELETE FROM holds");
+    found(&town, "accounts", "but holds have 0 parts");
+}
+
+fn a_hold_of_another_household_s_money_is_named(world: World) {
+    let town = with_holds(world);
+    let theirs = "(SELECT min(p.id) FROM allowance_parts p JOIN allowances a ON a.id = p.allowance_id \
+         WHERE a.period = 1 AND a.enrolment_id <> (SELECT enrolment_id FROM holds LIMIT 1))";
+    let theirs = match Sql::of(&town.world) {
+        Sql::Sqlite(_) => theirs.to_owned(),
+        // it has no least of ids
+        Sql::Postgresql(_) => theirs.replace("min(p.id)", "p.id").replace("LIMIT 1))", "LIMIT 1) LIMIT 1)"),
+    };
+    let one = "(SELECT p.id FROM hold_parts p JOIN holds h ON h.id = p.hold_id WHERE h.state = 'held' LIMIT 1)";
+    tamper(&town.world, &format!("UPDATE hold_parts SET part_id = {theirs} WHERE id = {one}"));
+    found(&town, "hold_parts", "is of another enrolment's allowance");
+    found(&town, "holds", "what is no part of it");
+}
+
+fn a_captured_hold_without_its_purchase_is_named(world: World) {
+    let town = with_holds(world);
+    tamper(&town.world, "UPDATE redemptions SET hold_id = NULL WHERE covered_cents = 700");
+    found(&town, "redemptions", "which is not what it was set aside in");
+    found(&town, "holds", "is captured but no purchase has taken it");
+    tamper(&town.world, "UPDATE holds SET basket_cents = 501, covered_cents = 501 WHERE basket_cents = 502");
+    found(&town, "holds", "was captured for more than was set aside");
+    let moved = later(&town.world, "settled_at", 1);
+    tamper(&town.world, &format!("UPDATE holds SET settled_at = {moved} WHERE state = 'captured'"));
+    found(&town, "holds", "at another moment than its purchase");
+}
+
+fn a_hold_that_stands_too_long_is_named(world: World) {
+    let town = with_holds(world);
+    let longer = later(&town.world, "expires_at", 1);
+    tamper(&town.world, &format!("UPDATE holds SET expires_at = {longer} WHERE state = 'held'"));
+    found(&town, "holds", "is held until 2026-07-04T08:00:00Z but should be until 2026-07-03T08:00:00Z");
 }

@@ -89,6 +89,13 @@ fn release_parts(
     Ok(entries)
 }
 
+/// Returns what came back to some parts after they had closed; others keep it.
+pub fn return_closed(conn: &mut Conn, now: Instant, parts: &[PartId]) -> Result<()> {
+    let closed = store::closed_parts(conn, parts)?;
+    return_parts(conn, now, &closed)?;
+    Ok(())
+}
+
 fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<usize> {
     let agreements: Vec<AgreementId> = parts.iter().map(|part| part.agreement_id).collect();
     let accounts = ledger::agreement_accounts(conn, &agreements)?;

@@ -20,7 +20,7 @@ use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 
-pub use close::{close, enrolments_to_close, release, restore};
+pub use close::{close, enrolments_to_close, release, restore, return_closed};
 pub use draw::{Draw, PursePart, draw};
 pub use issue::{enrolments_due, issue};
 pub use own::{paid_for, pay_in, wait_no_longer};

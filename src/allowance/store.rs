@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use diesel::prelude::*;
 
 use super::{PartKey, PartWindow, PursePart, State};
-use crate::db::schema::{accounts, allowance_parts, allowances, contributions, enrolments, funding_sets};
+use crate::db::schema::{
+    accounts, allowance_parts, allowances, contributions, enrolments, funding_sets, hold_parts, holds,
+};
 use crate::db::{Conn, Locked, SumCents, Upsert};
 use crate::kit::error::{Error, Result};
-use crate::kit::id::{AgreementId, AllowanceId, ContributionId, EnrolmentId, FundingSetId, PartId, ProgrammeId};
+use crate::kit::id::{
+    AccountId, AgreementId, AllowanceId, ContributionId, EnrolmentId, FundingSetId, HoldPartId, PartId, ProgrammeId,
+};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 use crate::programme::{Agreement, purse};
@@ -137,17 +141,19 @@ pub fn parts(
     let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
     let rows: Vec<(Part, i32, Option<Cents>)> = allowance_parts::table
         .left_join(accounts::table.on(accounts::id.eq(allowance_parts::id)))
-        .filter(allowance_parts::allowance_id.eq_any(ids))
+        .filter(allowance_parts::allowance_id.eq_any(&ids))
         .filter(allowance_parts::spendable_until.gt(now))
         .select((Part::as_select(), allowance_parts::position, accounts::balance_cents.nullable()))
         .load(conn)?;
+    let over_due = over_due(conn, &ids, now)?;
     let spendable = |(part, position, balance): (Part, i32, Option<Cents>)| {
         let allowance = of.iter().find(|allowance| allowance.id == part.allowance_id)?;
         let granted = matured.get(&part.id).copied();
         let left = match allowance.state {
             // opened, by this clock too: another server may be a moment ahead
             State::Issued if part.open && allowance.opens_at <= now => {
-                balance.unwrap_or_default() + granted.unwrap_or_default()
+                let over_due = over_due.get(&part.id).copied().unwrap_or_default();
+                balance.unwrap_or_default() + granted.unwrap_or_default() + over_due
             }
             State::Committed if !allowance.is_given() => granted?,
             State::Committed if allowance.waits => return None,
@@ -159,6 +165,19 @@ pub fn parts(
         Some(PursePart { key, period, purse, position, left, spendable_until: part.spendable_until })
     };
     Ok(rows.into_iter().filter_map(spendable).collect())
+}
+
+/// What is set aside of some parts although its time is over: theirs again, whether or not the ledger says so yet.
+fn over_due(conn: &mut Conn, of: &[AllowanceId], now: Instant) -> Result<BTreeMap<PartId, Cents>> {
+    let sums = hold_parts::table
+        .inner_join(holds::table)
+        .inner_join(allowance_parts::table)
+        .filter(allowance_parts::allowance_id.eq_any(of))
+        .filter(holds::state.eq("held"))
+        .filter(holds::expires_at.le(now))
+        .group_by(hold_parts::part_id)
+        .select((hold_parts::part_id, SumCents(hold_parts::amount_cents)));
+    Ok(sums.load(conn)?.into_iter().collect())
 }
 
 /// What the accounts of each allowance hold.
@@ -351,6 +370,12 @@ pub fn contributions(conn: &mut Conn, of: &[AllowanceId]) -> Result<BTreeMap<All
     Ok(rows.load(conn)?.into_iter().collect())
 }
 
+/// Those of some parts that are closed.
+pub fn closed_parts(conn: &mut Conn, ids: &[PartId]) -> Result<Vec<Part>> {
+    let closed = allowance_parts::table.filter(allowance_parts::id.eq_any(ids)).filter(allowance_parts::open.eq(false));
+    Ok(closed.order(allowance_parts::id).select(Part::as_select()).load(conn)?)
+}
+
 // --- the sets of agreements that share a window ---
 
 /// Names a set by its agreements and weights, in their order.
@@ -436,6 +461,18 @@ pub fn rules_versions(conn: &mut Conn, of: &[Allowance]) -> Result<BTreeMap<Enro
     let ids: Vec<EnrolmentId> = of.iter().map(|allowance| allowance.enrolment_id).collect();
     let rows = enrolments::table.filter(enrolments::id.eq_any(ids)).select((enrolments::id, enrolments::rules_version));
     Ok(rows.load(conn)?.into_iter().collect())
+}
+
+/// Of some accounts the parts whose money holds have set aside there.
+pub fn parts_behind(conn: &mut Conn, accounts: &[AccountId]) -> Result<BTreeMap<AccountId, PartId>> {
+    let ids: Vec<HoldPartId> = accounts.iter().map(|account| account.cast()).collect();
+    let mut found = BTreeMap::new();
+    for ids in ids.chunks(CHUNK) {
+        let rows = hold_parts::table.filter(hold_parts::id.eq_any(ids)).select((hold_parts::id, hold_parts::part_id));
+        let rows: Vec<(HoldPartId, PartId)> = rows.load(conn)?;
+        found.extend(rows.into_iter().map(|(id, part)| (id.cast(), part)));
+    }
+    Ok(found)
 }
 
 /// What some parts are parts of, and when they may be spent; ids of no part are left out.

@@ -6,7 +6,7 @@ use super::shares::dealt;
 use super::{Allowance, State, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
-use crate::kit::id::{AccountId, AgreementId};
+use crate::kit::id::{AccountId, AgreementId, PartId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Zone};
 use crate::ledger::{self, Finding, Transfer, TransferCode};
@@ -42,7 +42,7 @@ struct Known<'a> {
 /// Returns how many allowances there are.
 pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
     let terms = terms(conn)?;
-    let restored = ledger::last_credits(conn, TransferCode::Void)?;
+    let restored = restored(conn)?;
     let mut committed: BTreeMap<AgreementId, Cents> = terms.keys().map(|&agreement| (agreement, Cents::ZERO)).collect();
     let (mut count, mut last, mut caused) = (0, None, 0);
     loop {
@@ -72,7 +72,7 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
                     transfers: transfers.iter().filter(own).filter(|t| CODES.contains(&t.code)).collect(),
                     version: versions.get(&allowance.enrolment_id).copied().unwrap_or_default(),
                     balance: balances.get(&part.id.cast()).copied(),
-                    restored_at: restored.get(&part.id.cast()).copied(),
+                    restored_at: restored.get(&part.id).copied(),
                 };
                 caused += known.transfers.len();
                 let wrong = known.wrong(allowance).into_iter().chain(known.wrong_end(allowance, &terms));
@@ -95,6 +95,19 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
     }
     verify_sets(conn, findings)?;
     Ok(count)
+}
+
+/// When a void last gave each part money back, straight or by way of a hold.
+fn restored(conn: &mut Conn) -> Result<BTreeMap<PartId, Instant>> {
+    let credits = ledger::last_credits(conn, TransferCode::Void)?;
+    let behind = store::parts_behind(conn, &credits.keys().copied().collect::<Vec<_>>())?;
+    let mut restored = BTreeMap::new();
+    for (account, at) in credits {
+        let part = behind.get(&account).copied().unwrap_or(account.cast());
+        let last = restored.entry(part).or_insert(at);
+        *last = at.max(*last);
+    }
+    Ok(restored)
 }
 
 /// The terms of all agreements.

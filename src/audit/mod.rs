@@ -80,6 +80,8 @@ crate::text_enum! {
         VoucherUnblocked = "voucher_unblocked",
         /// The detail is the card in its place.
         VoucherReplaced = "voucher_replaced",
+        /// By the household's structure; the subject is the hold.
+        HoldReleased = "hold_released",
         // households
         HouseholdRegistered = "household_registered",
         HouseholdRecomposed = "household_recomposed",

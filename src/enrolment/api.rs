@@ -7,13 +7,14 @@ use super::{Enrolment, Filter, NewEnrolment, State as EnrolmentState};
 use crate::access::Actor;
 use crate::allowance;
 use crate::db::Conn;
+use crate::hold;
 use crate::http::extract::{Json, PathId, Query};
 use crate::http::idempotency::{IdempotencyKey, once};
 use crate::http::permission::MayEnrol;
 use crate::http::problem::Answer;
 use crate::http::{State, ok};
 use crate::kit::error::Result;
-use crate::kit::id::{AllowanceId, EnrolmentId, HouseholdId, ProgrammeId, kind};
+use crate::kit::id::{AllowanceId, EnrolmentId, HoldId, HouseholdId, ProgrammeId, VoucherId, kind};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 
@@ -63,6 +64,8 @@ struct EnrolmentAnswer {
     left_at: Option<Instant>,
     created_at: Instant,
     allowances: Vec<AllowanceAnswer>,
+    /// What is set aside of them: their balances are without it.
+    holds: Vec<HoldAnswer>,
 }
 
 #[derive(Serialize)]
@@ -79,6 +82,15 @@ struct AllowanceAnswer {
     balance: Cents,
 }
 
+/// How much, and until when; not what for.
+#[derive(Serialize)]
+struct HoldAnswer {
+    id: HoldId,
+    voucher_id: VoucherId,
+    amount: Cents,
+    expires_at: Instant,
+}
+
 fn answer(conn: &mut Conn, enrolment: Enrolment) -> Result<EnrolmentAnswer> {
     let allowances =
         allowance::allowances(conn, enrolment.id)?.into_iter().map(|(allowance, balance)| AllowanceAnswer {
@@ -93,6 +105,12 @@ fn answer(conn: &mut Conn, enrolment: Enrolment) -> Result<EnrolmentAnswer> {
             amount: allowance.amount_cents,
             balance,
         });
+    let held = hold::standing(conn, enrolment.id)?.into_iter().map(|hold| HoldAnswer {
+        id: hold.id,
+        voucher_id: hold.voucher_id,
+        amount: hold.covered_cents,
+        expires_at: hold.expires_at,
+    });
     Ok(EnrolmentAnswer {
         id: enrolment.id,
         household_id: enrolment.household_id,
@@ -107,6 +125,7 @@ fn answer(conn: &mut Conn, enrolment: Enrolment) -> Result<EnrolmentAnswer> {
         left_at: enrolment.left_at,
         created_at: enrolment.created_at,
         allowances: allowances.collect(),
+        holds: held.collect(),
     })
 }
 

@@ -8,6 +8,7 @@ use crate::access::Actor;
 use crate::allowance::{self, Promise};
 use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db, Page};
+use crate::hold;
 use crate::household;
 use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Result};
@@ -240,7 +241,7 @@ fn change(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, from: S
 }
 
 /// Takes a household out: what was promised and not yet issued goes back to the agreements at once. What it already
-/// has in hand stays its own until its window closes, unless `return_issued` or it is suspended. It cannot come back in
+/// has in hand, or has set aside, stays its own until its window closes, unless `return_issued` or it is suspended. It cannot come back in
 /// a period of which it kept or spent anything: nobody has the same month twice.
 ///
 /// Whoever has left may leave again: to give back what it kept, or to no effect.
@@ -251,6 +252,10 @@ pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, retu
     allowance::lock(conn, id)?;
     let mut enrolment = own(conn, actor, id)?;
     let return_issued = return_issued || enrolment.state == State::Suspended;
+    match return_issued {
+        true => hold::release_all(conn, now, id)?,
+        false => drop(hold::free_expired(conn, now, &[id])?),
+    }
     match enrolment.state {
         State::Ended => return Err(Error::Refused(Code::EnrolmentState)),
         State::Left => {

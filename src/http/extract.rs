@@ -22,9 +22,10 @@ use crate::kit::keys::{Digest32, sha256};
 const LONGEST_BODY: usize = 64 * 1024;
 
 /// A JSON body of at most 64 KiB.
+#[derive(Default)]
 pub struct Json<T> {
     pub value: T,
-    /// SHA-256 of the body without what JSON leaves free: spaces, escapes, the order of keys.
+    /// SHA-256 of the body without what JSON leaves free: spaces, escapes, the order of keys. Zeros where none was sent.
     pub digest: Digest32,
 }
 
@@ -46,7 +47,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
 
 /// A JSON body that may be left out. One that is there is read as strictly as [`Json`] does: actix's `Option` would take
 /// a wrong body for none.
-pub struct OptionalJson<T>(pub Option<T>);
+pub struct OptionalJson<T>(pub Option<Json<T>>);
 
 impl<T: DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
     type Error = Problem;
@@ -59,7 +60,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
             let bytes = body.await?;
             match (bytes.is_empty(), is_json) {
                 (true, _) => Ok(OptionalJson(None)),
-                (false, true) => Ok(OptionalJson(Some(parse(&bytes)?.value))),
+                (false, true) => Ok(OptionalJson(Some(parse(&bytes)?))),
                 (false, false) => Err(Problem(Error::Refused(Code::UnsupportedMediaType))),
             }
         })

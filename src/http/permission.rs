@@ -83,8 +83,10 @@ policies! {
     /// Households, enrolments and vouchers.
     MayEnrol: SocialWorker;
 
-    /// Check, redeem, void, and read one's own redemptions.
+    /// Check, redeem, void, set baskets aside, and read one's own of them.
     MayRedeem: Producer;
+    /// The seller, or the household's structure.
+    MayReleaseHolds: Producer | SocialWorker;
 
     MayReconcile: Administrator | Manager | Funder | Evaluator;
 }

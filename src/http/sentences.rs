@@ -362,5 +362,25 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Annulation trop tardive", "Le délai d’annulation est passé. Contactez le porteur du programme."),
             ("Too late to void", "The time to void this is over. Contact the programme’s manager."),
         ],
+        Code::HoldsNotOffered => [
+            (
+                "Pas de panier réservé",
+                "Ce chèque ne sert pas à réserver un panier. Il peut le régler quand le panier est remis.",
+            ),
+            (
+                "No baskets set aside",
+                "This voucher does not set a basket aside. It can pay for it when the basket is handed over.",
+            ),
+        ],
+        Code::HoldState => [
+            (
+                "Réservation terminée",
+                "Cette réservation a déjà servi, ou n’a plus cours. Le chèque peut régler le panier comme d’habitude.",
+            ),
+            (
+                "No longer set aside",
+                "This basket was taken already, or is set aside no longer. The voucher can pay for it as usual.",
+            ),
+        ],
     }
 }

@@ -81,6 +81,8 @@ crate::text_enum! {
         CategoryNotEligible = "category_not_eligible",
         AlreadyRedeemedByYou = "already_redeemed_by_you",
         VoidWindowOver = "void_window_over",
+        HoldsNotOffered = "holds_not_offered",
+        HoldState = "hold_state",
     }
 }
 

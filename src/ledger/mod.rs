@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::db::Conn;
 use crate::kit::error::Result;
-use crate::kit::id::{AccountId, AgreementId, OrganisationId, PartId, ReferenceId, TransferId};
+use crate::kit::id::{AccountId, AgreementId, HoldPartId, OrganisationId, PartId, ReferenceId, TransferId};
 use crate::kit::keys::{Digest32, sha256};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
@@ -27,6 +27,8 @@ crate::text_enum! {
         Committed = "committed",
         /// One part of one allowance.
         Allowance = "allowance",
+        /// What a hold has set aside of one part.
+        Reserved = "reserved",
         /// What one producer is owed.
         Payable = "payable",
     }
@@ -42,9 +44,9 @@ crate::text_enum! {
         Release = "release",
         /// committed → allowance
         Issue = "issue",
-        /// allowance → payable
+        /// allowance → payable, or reserved → payable where a hold is captured
         Redeem = "redeem",
-        /// payable → allowance
+        /// payable → allowance, or payable → reserved
         Void = "void",
         /// allowance → available
         Return = "return",
@@ -52,6 +54,10 @@ crate::text_enum! {
         Contribute = "contribute",
         /// available → funder
         Refund = "refund",
+        /// allowance → reserved
+        Hold = "hold",
+        /// reserved → allowance
+        Free = "free",
     }
 }
 
@@ -147,6 +153,12 @@ pub fn open_agreement(conn: &mut Conn, now: Instant, agreement: AgreementId) -> 
 /// Opens the account of an allowance's part, under the part's own id.
 pub fn open_part(conn: &mut Conn, part: PartId, agreement: AgreementId) -> Result<AccountId> {
     store::insert_account(conn, part.cast(), agreement, AccountKind::Allowance, None)?;
+    Ok(part.cast())
+}
+
+/// Opens the account of what a hold sets aside of a part, under the hold part's own id.
+pub fn open_reserved(conn: &mut Conn, part: HoldPartId, agreement: AgreementId) -> Result<AccountId> {
+    store::insert_account(conn, part.cast(), agreement, AccountKind::Reserved, None)?;
     Ok(part.cast())
 }
 

@@ -31,19 +31,24 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// From which kind of account to which a transfer of each code moves money.
-fn way(code: TransferCode) -> (AccountKind, AccountKind) {
+/// From which kind of account to which a transfer of each code moves money; what a hold has set aside is paid, and comes
+/// back, where it is.
+fn way(code: TransferCode, sides: [Option<AccountKind>; 2]) -> (AccountKind, AccountKind) {
     use AccountKind::*;
     match code {
         TransferCode::Grant => (Funder, Available),
         TransferCode::Commit => (Available, Committed),
         TransferCode::Release => (Committed, Available),
         TransferCode::Issue => (Committed, Allowance),
+        TransferCode::Redeem if sides[0] == Some(Reserved) => (Reserved, Payable),
+        TransferCode::Void if sides[1] == Some(Reserved) => (Payable, Reserved),
         TransferCode::Redeem => (Allowance, Payable),
         TransferCode::Void => (Payable, Allowance),
         TransferCode::Return => (Allowance, Available),
         TransferCode::Contribute => (Funder, Available),
         TransferCode::Refund => (Available, Funder),
+        TransferCode::Hold => (Allowance, Reserved),
+        TransferCode::Free => (Reserved, Allowance),
     }
 }
 
@@ -66,8 +71,9 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
                 ));
             }
             let kind = |id| accounts.get(&id).map(|account: &Balance| account.kind);
-            let (debit, credit) = way(transfer.code);
-            if kind(transfer.debit_account) != Some(debit) || kind(transfer.credit_account) != Some(credit) {
+            let sides = [kind(transfer.debit_account), kind(transfer.credit_account)];
+            let (debit, credit) = way(transfer.code, sides);
+            if sides != [Some(debit), Some(credit)] {
                 findings.push(Finding::new(
                     "transfers",
                     transfer.id,

@@ -7,6 +7,7 @@ use super::{Export, Holding, Sighting, wipe};
 use crate::access::Role;
 use crate::allowance;
 use crate::enrolment::State as EnrolmentState;
+use crate::hold::{self, Hold};
 use crate::household::api::seen;
 use crate::household::{self, Identity};
 use crate::http::extract::PathId;
@@ -54,6 +55,7 @@ struct EnrolmentAnswer {
     allowances: Vec<AllowanceAnswer>,
     vouchers: Vec<VoucherAnswer>,
     purchases: Vec<PurchaseAnswer>,
+    holds: Vec<HoldAnswer>,
 }
 
 #[derive(Serialize)]
@@ -86,9 +88,28 @@ struct PurchaseAnswer {
 }
 
 #[derive(Serialize)]
+struct HoldAnswer {
+    day: Day,
+    /// None for a voucher of a fixed value.
+    stall: Option<String>,
+    basket: Option<Cents>,
+    amount: Cents,
+    lines: Vec<LineAnswer>,
+    state: hold::State,
+    expires_at: Instant,
+}
+
+#[derive(Serialize)]
 struct LineAnswer {
     category: Category,
+    labels: Vec<String>,
     amount: Cents,
+}
+
+impl LineAnswer {
+    fn told(category: Category, labels: &str, amount: Cents) -> Self {
+        LineAnswer { category, labels: labels.split_whitespace().map(str::to_owned).collect(), amount }
+    }
 }
 
 #[derive(Serialize)]
@@ -118,8 +139,22 @@ impl From<(Purchase, Day, String)> for PurchaseAnswer {
             stall,
             basket: redemption.basket_cents,
             covered: redemption.covered_cents,
-            lines: lines.iter().map(|l| LineAnswer { category: l.category, amount: l.amount_cents }).collect(),
+            lines: lines.iter().map(|l| LineAnswer::told(l.category, &l.labels, l.amount_cents)).collect(),
             voided: void.map(|void| VoidAnswer { at: void.recorded_at, reason: void.reason }),
+        }
+    }
+}
+
+impl From<(Hold, Vec<hold::Line>, Day, Option<String>)> for HoldAnswer {
+    fn from((hold, lines, day, stall): (Hold, Vec<hold::Line>, Day, Option<String>)) -> Self {
+        HoldAnswer {
+            day,
+            stall,
+            basket: hold.basket_cents,
+            amount: hold.covered_cents,
+            lines: lines.iter().map(|l| LineAnswer::told(l.category, &l.labels, l.amount_cents)).collect(),
+            state: hold.state,
+            expires_at: hold.expires_at,
         }
     }
 }
@@ -131,7 +166,7 @@ impl From<Voucher> for VoucherAnswer {
 }
 
 impl From<Holding> for EnrolmentAnswer {
-    fn from(Holding { enrolment, programme, allowances, vouchers, purchases }: Holding) -> Self {
+    fn from(Holding { enrolment, programme, allowances, vouchers, purchases, holds }: Holding) -> Self {
         let allowances = allowances.into_iter().map(|(allowance, balance)| AllowanceAnswer {
             period: allowance.period,
             starts_on: allowance.starts_on,
@@ -156,6 +191,7 @@ impl From<Holding> for EnrolmentAnswer {
             allowances: allowances.collect(),
             vouchers: vouchers.into_iter().map(VoucherAnswer::from).collect(),
             purchases: purchases.into_iter().map(PurchaseAnswer::from).collect(),
+            holds: holds.into_iter().map(HoldAnswer::from).collect(),
         }
     }
 }

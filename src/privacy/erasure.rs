@@ -6,7 +6,7 @@ use crate::db::Conn;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::HouseholdId;
 use crate::kit::time::Instant;
-use crate::{allowance, enrolment, household, voucher};
+use crate::{allowance, enrolment, hold, household, voucher};
 
 /// Erases a household of the caller's own structure: identity, fingerprints, pairs and reference. Enrolments, purchases
 /// and the ledger stay as they are, nameless.
@@ -24,7 +24,8 @@ pub(super) fn erase_for(conn: &mut Conn, now: Instant, who: Who, id: HouseholdId
     for enrolment in &enrolments {
         allowance::lock(conn, enrolment.id)?;
         let held = allowance::purse(conn, now, enrolment.id)?.spendable();
-        if enrolment.is_running() || held.is_positive() {
+        let set_aside = hold::standing(conn, enrolment.id)?.iter().any(|hold| hold.stands(now));
+        if enrolment.is_running() || held.is_positive() || set_aside {
             return Err(Error::Refused(Code::StillEnrolled));
         }
     }

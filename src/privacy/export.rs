@@ -8,6 +8,7 @@ use crate::allowance::{self, Allowance};
 use crate::audit::{self, Action};
 use crate::db::Conn;
 use crate::enrolment::{self, Enrolment};
+use crate::hold::{self, Hold};
 use crate::household::{self, Duplicate, Household, Look};
 use crate::kit::error::Result;
 use crate::kit::id::{HouseholdId, PersonId, StallId};
@@ -40,6 +41,8 @@ pub struct Holding {
     pub vouchers: Vec<Voucher>,
     /// Each with its day in the programme's zone and its stall's name.
     pub purchases: Vec<(Purchase, Day, String)>,
+    /// What was ever set aside, each with its lines, its day, and its stall's name if it was for one.
+    pub holds: Vec<(Hold, Vec<hold::Line>, Day, Option<String>)>,
 }
 
 /// Somebody has seen who the household is.
@@ -82,17 +85,25 @@ fn holding(conn: &mut Conn, enrolment: Enrolment) -> Result<Holding> {
     let programme = programme::by_id(conn, enrolment.programme_id)?;
     let zone = programme.zone()?;
     let purchases = redemption::of_enrolment(conn, enrolment.id)?;
-    let stalls: Vec<StallId> = purchases.iter().map(|purchase| purchase.redemption.stall_id).collect();
+    let holds = hold::of_enrolment(conn, enrolment.id)?;
+    let mut stalls: Vec<StallId> = purchases.iter().map(|purchase| purchase.redemption.stall_id).collect();
+    stalls.extend(holds.iter().filter_map(|(hold, _)| hold.stall_id));
     let names: BTreeMap<StallId, String> = store::stall_names(conn, &stalls)?;
     let purchases = purchases.into_iter().map(|purchase| {
         let day = zone.day_of(purchase.redemption.recorded_at);
         let stall = names.get(&purchase.redemption.stall_id).cloned().unwrap_or_default();
         (purchase, day, stall)
     });
+    let holds = holds.into_iter().map(|(hold, lines)| {
+        let stall = hold.stall_id.and_then(|stall| names.get(&stall).cloned());
+        let day = zone.day_of(hold.created_at);
+        (hold, lines, day, stall)
+    });
     Ok(Holding {
         allowances: allowance::allowances(conn, enrolment.id)?,
         vouchers: voucher::of_enrolment(conn, &enrolment)?,
         purchases: purchases.collect(),
+        holds: holds.collect(),
         programme: programme.name,
         enrolment,
     })

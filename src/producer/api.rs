@@ -204,7 +204,7 @@ pub async fn approve(
     ids: PathIds<kind::Programme, kind::Organisation>,
     body: OptionalJson<ApprovalRequest>,
 ) -> Answer {
-    let class = body.0.unwrap_or_default().class;
+    let class = body.0.unwrap_or_default().value.class;
     decide(&state, permit.actor, ids, Decision::Approve(class)).await
 }
 

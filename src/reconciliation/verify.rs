@@ -51,7 +51,9 @@ fn wrong(conn: &mut Conn, agreement: &Agreement, zone: &Zone) -> Result<Vec<Stri
     // what was recorded before the first month is in no report, but in the accounts
     let held = store::held(conn, agreement.id)?;
     for (kind, reported, _) in balances(&opening, &Totals::default()) {
-        let held = held.get(&kind).copied().unwrap_or_default();
+        // what is set aside is in the households' hands too
+        let beside = if kind == AccountKind::Allowance { held.get(&AccountKind::Reserved) } else { None };
+        let held = held.get(&kind).copied().unwrap_or_default() + beside.copied().unwrap_or_default();
         if held != reported {
             wrong.push(format!("its {kind} accounts hold {held} but its report would say {reported}"));
         }

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 
 use super::{Basket, BasketLine, Filter, NewRedemption, Purchase, Typed};
-use crate::access::{address_digest, still_signed_in};
+use crate::access::{Actor, address_digest, still_signed_in};
 use crate::db::Conn;
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId, Query};
@@ -14,7 +14,7 @@ use crate::http::problem::{self, Answer, Language, Problem};
 use crate::http::{State, ok};
 use crate::kit::complaint::Complaint;
 use crate::kit::error::{Code, Error, Fields, Result};
-use crate::kit::id::{RedemptionId, StallId, kind};
+use crate::kit::id::{HoldId, RedemptionId, StallId, kind};
 use crate::kit::money::Cents;
 use crate::kit::text::Line as Text;
 use crate::kit::time::{Day, Instant, Zone};
@@ -33,6 +33,7 @@ pub struct CheckRequest {
     tariff: Option<String>,
 }
 
+/// Of a purchase, and of a basket to set aside.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedemptionRequest {
@@ -50,7 +51,7 @@ pub struct RedemptionRequest {
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LineJson {
+pub(super) struct LineJson {
     category: Category,
     #[serde(default)]
     labels: Vec<Label>,
@@ -63,10 +64,11 @@ impl From<LineJson> for BasketLine {
     }
 }
 
-impl From<&super::Line> for LineJson {
-    fn from(line: &super::Line) -> Self {
-        let labels = line.labels.split_whitespace().filter_map(|label| label.parse().ok()).collect();
-        LineJson { category: line.category, labels, amount: line.amount_cents }
+impl LineJson {
+    /// As it was written down, labels by spaces.
+    pub(super) fn told(category: Category, labels: &str, amount: Cents) -> Self {
+        let labels = labels.split_whitespace().filter_map(|label| label.parse().ok()).collect();
+        LineJson { category, labels, amount }
     }
 }
 
@@ -104,7 +106,7 @@ struct Display {
 }
 
 #[derive(Serialize)]
-struct RedemptionAnswer {
+pub(super) struct RedemptionAnswer {
     id: RedemptionId,
     stall_id: StallId,
     display: Display,
@@ -112,6 +114,7 @@ struct RedemptionAnswer {
     covered: Cents,
     to_collect: Cents,
     lines: Vec<LineJson>,
+    hold_id: Option<HoldId>,
     at: Instant,
     void_until: Instant,
     voided: Option<VoidAnswer>,
@@ -132,7 +135,8 @@ impl From<Purchase> for RedemptionAnswer {
             basket: redemption.basket_cents,
             covered: redemption.covered_cents,
             to_collect: redemption.basket_cents - redemption.covered_cents + redemption.surplus_cents,
-            lines: lines.iter().map(LineJson::from).collect(),
+            lines: lines.iter().map(|line| LineJson::told(line.category, &line.labels, line.amount_cents)).collect(),
+            hold_id: redemption.hold_id,
             at: redemption.recorded_at,
             void_until: redemption.void_until,
             voided: void.map(|void| VoidAnswer { at: void.recorded_at, reason: void.reason }),
@@ -140,8 +144,26 @@ impl From<Purchase> for RedemptionAnswer {
     }
 }
 
+impl RedemptionRequest {
+    pub(super) fn read(self, state: &State) -> Result<NewRedemption> {
+        let RedemptionRequest { voucher, stall_id, basket, lines, tariff, partial, another_purchase } = self;
+        check_lines(Some(basket), &lines)?;
+        Ok(NewRedemption {
+            voucher: Presented::read(voucher.as_str(), &state.keys.now())?,
+            stall: stall_id,
+            basket: Basket {
+                total: basket,
+                lines: lines.into_iter().map(BasketLine::from).collect(),
+                tariff,
+                partial,
+                another_purchase,
+            },
+        })
+    }
+}
+
 /// A basket of something, and lines that add up to it, if there are any.
-fn check_lines(basket: Option<Cents>, lines: &[LineJson]) -> Result<()> {
+pub(super) fn check_lines(basket: Option<Cents>, lines: &[LineJson]) -> Result<()> {
     let mut fields = Fields::default();
     fields.must(basket.is_none_or(Cents::is_positive), "basket", Complaint::NothingAtAll);
     fields.must(lines.len() <= 20, "lines", Complaint::Items { least: 0, most: 20 });
@@ -212,37 +234,36 @@ pub async fn redeem(
     address: ClientAddress,
     body: Json<RedemptionRequest>,
 ) -> Answer {
-    check_lines(Some(body.value.basket), &body.value.lines)?;
-    let RedemptionRequest { voucher, stall_id, basket, lines, tariff, partial, another_purchase } = body.value;
-    let keys = state.keys.now();
-    let new = NewRedemption {
-        voucher: Presented::read(voucher.as_str(), &keys)?,
-        stall: stall_id,
-        basket: Basket {
-            total: basket,
-            lines: lines.into_iter().map(BasketLine::from).collect(),
-            tariff,
-            partial,
-            another_purchase,
-        },
-    };
-    let from = address_digest(&keys, &address.bytes());
-    if let Some(typed) = Typed::of(&keys.secret, &permit.actor, &from, &new.voucher) {
-        let (actor, key) = (permit.actor.clone(), key.clone());
-        // a refusal of the purchase rolls back, and the count of it must stay; what was bought is only told again
-        let look_up = move |conn: &mut Conn, now| match is_taken(conn, &actor, &key)? {
-            true => Ok(None),
-            false => typed.look_up(conn, now, &actor, stall_id),
-        };
-        if let Some(refusal) = state.write_as(permit.actor.clone(), look_up).await? {
-            return Err(Problem(Error::Refused(refusal)));
-        }
-    }
+    let new = body.value.read(&state)?;
+    look_up_typed(&state, &permit.actor, &key, &address, &new).await?;
     let actor = permit.actor.clone();
     once(&state, &permit.actor, key, body.digest, move |conn, now| {
         super::redeem(conn, now, &actor, &new).map(RedemptionAnswer::from)
     })
     .await
+}
+
+/// Refuses a typed code that names no card, and counts it.
+pub(super) async fn look_up_typed(
+    state: &State,
+    actor: &Actor,
+    key: &IdempotencyKey,
+    address: &ClientAddress,
+    new: &NewRedemption,
+) -> Answer<()> {
+    let keys = state.keys.now();
+    let from = address_digest(&keys, &address.bytes());
+    let Some(typed) = Typed::of(&keys.secret, actor, &from, &new.voucher) else { return Ok(()) };
+    let (by, key, stall) = (actor.clone(), key.clone(), new.stall);
+    // a refusal of the purchase rolls back, and the count of it must stay; what was bought is only told again
+    let look_up = move |conn: &mut Conn, now| match is_taken(conn, &by, &key)? {
+        true => Ok(None),
+        false => typed.look_up(conn, now, &by, stall),
+    };
+    match state.write_as(actor.clone(), look_up).await? {
+        Some(refusal) => Err(Problem(Error::Refused(refusal))),
+        None => Ok(()),
+    }
 }
 
 pub async fn void_redemption(
@@ -251,7 +272,7 @@ pub async fn void_redemption(
     id: PathId<kind::Redemption>,
     body: OptionalJson<VoidRequest>,
 ) -> Answer {
-    let reason = body.0.unwrap_or_default().reason;
+    let reason = body.0.unwrap_or_default().value.reason;
     let voided = state
         .write_as(permit.actor.clone(), move |conn, now| super::void(conn, now, &permit.actor, id.0, reason.clone()))
         .await?;

@@ -1,17 +1,21 @@
 //! One purchase: the stall sends the basket, the server says what is covered and what is left to collect.
 
 pub mod api;
+pub mod collect;
 mod decide;
 mod guessing;
 mod store;
 mod verify;
 
+use std::collections::BTreeMap;
+
 use crate::access::Actor;
 use crate::allowance::{self, Draw};
 use crate::db::{Conn, Page};
 use crate::enrolment::{self, Enrolment};
+use crate::hold::{self, Hold};
 use crate::kit::error::{Code, Error, Result};
-use crate::kit::id::{EnrolmentId, RedemptionId, StallId};
+use crate::kit::id::{AccountId, EnrolmentId, PartId, RedemptionId, StallId};
 use crate::kit::money::Cents;
 use crate::kit::text::Line as Text;
 use crate::kit::time::Instant;
@@ -99,7 +103,7 @@ pub fn check(
 pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) -> Result<Purchase> {
     let stall = producer::stall(conn, actor, new.stall)?;
     let enrolment = voucher::find(conn, &new.voucher)?.enrolment_id;
-    allowance::lock(conn, enrolment)?;
+    hold::free_expired(conn, now, &[enrolment])?;
     // read again: a card may have been blocked or replaced while we waited for its purse
     let voucher = voucher::find(conn, &new.voucher)?;
     let (rules, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
@@ -107,34 +111,69 @@ pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption)
 
     allowance::issue(conn, now, &[enrolment])?;
     allowance::bonus::grant(conn, now, &[enrolment])?;
+    let sale = Sale { voucher: &voucher, stall: stall.id, basket: &new.basket, rules: &rules, hold: None };
+    sell(conn, now, actor, &sale, &decision)
+}
+
+/// What was decided on, and out of what it is paid.
+struct Sale<'a> {
+    voucher: &'a Voucher,
+    stall: StallId,
+    basket: &'a Basket,
+    rules: &'a Rules,
+    /// Pays instead of the purse.
+    hold: Option<&'a Hold>,
+}
+
+/// Writes a purchase down as it was decided, and pays it.
+fn sell(conn: &mut Conn, now: Instant, actor: &Actor, sale: &Sale, decision: &Decision) -> Result<Purchase> {
     let redemption = Redemption {
         id: RedemptionId::new(now),
-        voucher_id: voucher.id,
-        enrolment_id: enrolment,
+        voucher_id: sale.voucher.id,
+        enrolment_id: sale.voucher.enrolment_id,
         producer_id: actor.organisation,
-        stall_id: stall.id,
+        stall_id: sale.stall,
         person_id: actor.person,
         siret: producer::siret_of(conn, actor.organisation)?,
-        basket_cents: new.basket.total,
+        basket_cents: sale.basket.total,
         covered_cents: decision.covered,
-        void_until: now.plus_minutes(rules.void_window_minutes),
+        void_until: now.plus_minutes(sale.rules.void_window_minutes),
         occurred_at: now,
         recorded_at: now,
         surplus_cents: decision.surplus,
-        hold_id: None,
+        hold_id: sale.hold.map(|hold| hold.id),
     };
-    let lines = store::insert(conn, &redemption, &new.basket.lines)?;
-    let entries: Result<Vec<Entry>> = decision.draws.iter().map(|draw| pay(conn, now, &redemption, draw)).collect();
+    let lines = store::insert(conn, &redemption, &sale.basket.lines)?;
+    let reserved = sale.hold.map(|hold| hold::accounts(conn, hold.id)).transpose()?.unwrap_or_default();
+    let pay = |draw: &Draw| pay(conn, now, &redemption, draw, &reserved);
+    let entries: Result<Vec<Entry>> = decision.draws.iter().map(pay).collect();
     ledger::post(conn, now, &entries?)?;
     if decision.bonus.is_positive() {
-        allowance::bonus::earn(conn, now, enrolment, redemption.id, decision.bonus, redemption.void_until)?;
+        allowance::bonus::earn(
+            conn,
+            now,
+            redemption.enrolment_id,
+            redemption.id,
+            decision.bonus,
+            redemption.void_until,
+        )?;
+    }
+    if let Some(hold) = sale.hold {
+        hold::capture(conn, now, hold)?;
     }
     Ok(Purchase { redemption, lines, void: None })
 }
 
-fn pay(conn: &mut Conn, now: Instant, redemption: &Redemption, draw: &Draw) -> Result<Entry> {
+/// Out of the account that a hold has for the part, or the part's own.
+fn pay(
+    conn: &mut Conn,
+    now: Instant,
+    redemption: &Redemption,
+    draw: &Draw,
+    reserved: &BTreeMap<PartId, AccountId>,
+) -> Result<Entry> {
     Ok(Entry {
-        debit: draw.key.part.cast(),
+        debit: reserved.get(&draw.key.part).copied().unwrap_or(draw.key.part.cast()),
         credit: ledger::payable(conn, now, draw.key.agreement, redemption.producer_id)?,
         agreement: draw.key.agreement,
         amount: draw.amount,
@@ -159,7 +198,11 @@ fn situation(
     let rules = enrolment::rules(conn, &enrolment)?;
     let zone = programme.zone()?;
     let second_tap = match basket {
-        Some(basket) => store::is_repeated(conn, voucher.id, stall.id, basket, now.plus_seconds(-SECOND_TAP_SECONDS))?,
+        Some(basket) => {
+            let since = now.plus_seconds(-SECOND_TAP_SECONDS);
+            store::is_repeated(conn, voucher.id, stall.id, basket, since)?
+                || hold::is_repeated(conn, voucher.id, stall.id, basket, since)?
+        }
         None => false,
     };
     let situation = Situation {
@@ -177,7 +220,8 @@ fn situation(
     Ok((rules, situation))
 }
 
-/// What was bought so far, as far as the rules ask for it: a plain cheque looks nothing up.
+/// What was bought so far, as far as the rules ask for it: a plain cheque looks nothing up. A basket that was set aside
+/// counts from then on, for ever if it is fetched.
 fn history(
     conn: &mut Conn,
     now: Instant,
@@ -189,23 +233,29 @@ fn history(
     let today = zone.day_of(now);
     let mut history = History::default();
     if rules.coverage.per_day.is_some() {
-        history.today = store::covered_since(conn, enrolment.id, zone.start_of(today))?;
+        history.today = covered_since(conn, now, enrolment.id, zone.start_of(today))?;
     }
     if rules.coverage.per_period.is_some() {
         let periods = programme::periods(rules, &zone, programme.starts_on, enrolment.starts_on);
         let begun = periods.iter().rev().find(|period| period.opens_at <= now);
         if let Some(period) = begun {
-            history.this_period = store::covered_since(conn, enrolment.id, period.opens_at)?;
+            history.this_period = covered_since(conn, now, enrolment.id, period.opens_at)?;
         }
     }
     if rules.days_between_purchases > 0 {
-        history.last_on = store::last_purchase(conn, enrolment.id)?.map(|at| zone.day_of(at));
+        let bought = store::last_purchase(conn, enrolment.id)?;
+        let last = bought.max(hold::last_set_aside(conn, now, enrolment.id)?);
+        history.last_on = last.map(|at| zone.day_of(at));
     }
     if rules.bonus.is_some() {
         let matures_at = now.plus_minutes(rules.void_window_minutes);
         history.bonus_left = allowance::bonus::left(conn, now, enrolment.id, matures_at)?;
     }
     Ok(history)
+}
+
+fn covered_since(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, since: Instant) -> Result<Cents> {
+    Ok(store::covered_since(conn, enrolment, since)? + hold::set_aside(conn, now, enrolment, since)?)
 }
 
 /// Undoes one's own redemption inside the window that was fixed when it was made: exactly its transfers, backwards.
@@ -256,10 +306,18 @@ pub fn void(
         occurred_at: now,
     };
     ledger::post(conn, now, &payments.iter().map(back).collect::<Vec<_>>())?;
+    let parts = match redemption.hold_id {
+        // it came back to the hold, and goes on to the purse
+        Some(hold) => {
+            let (hold, _) = hold::by_id(conn, hold)?;
+            hold::free(conn, now, &[hold])?
+        }
+        None => payments.iter().map(|paid| paid.debit_account.cast()).collect(),
+    };
     let programme = programme::by_id(conn, enrolment.programme_id)?;
     let grace_days = enrolment::rules(conn, &enrolment)?.void_grace_days;
-    for paid in &payments {
-        allowance::restore(conn, now, &programme, grace_days, paid.debit_account.cast())?;
+    for part in parts {
+        allowance::restore(conn, now, &programme, grace_days, part)?;
     }
     Ok(Purchase { void: Some(void), ..purchase })
 }

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::{BasketLine, Purchase};
-use crate::db::schema::{redemption_lines, redemptions, voids, vouchers};
+use crate::db::schema::{holds, redemption_lines, redemptions, voids, vouchers};
 use crate::db::{Conn, Page, SumCents};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, HoldId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
@@ -95,24 +95,33 @@ pub fn is_repeated(conn: &mut Conn, voucher: VoucherId, stall: StallId, basket: 
     Ok(diesel::select(diesel::dsl::exists(same)).get_result(conn)?)
 }
 
-/// What was covered for an enrolment since an instant, net of what was undone.
+/// What was covered for an enrolment since an instant, net of what was undone. What was set aside before counts from then.
 pub fn covered_since(conn: &mut Conn, enrolment: EnrolmentId, since: Instant) -> Result<Cents> {
     let standing = redemptions::table
         .left_join(voids::table)
+        .left_join(holds::table.on(redemptions::hold_id.eq(holds::id.nullable())))
         .filter(redemptions::enrolment_id.eq(enrolment))
         .filter(redemptions::recorded_at.ge(since))
+        .filter(holds::stall_id.is_null().or(holds::created_at.assume_not_null().ge(since)))
         .filter(voids::recorded_at.is_null());
     let sum: Option<Cents> = standing.select(SumCents(redemptions::covered_cents)).first(conn).optional()?;
     Ok(sum.unwrap_or_default())
 }
 
-/// When an enrolment last bought something that was not undone.
+/// When an enrolment last bought something that was not undone, or had it set aside.
 pub fn last_purchase(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Option<Instant>> {
     let standing = redemptions::table
         .left_join(voids::table)
+        .left_join(holds::table.on(redemptions::hold_id.eq(holds::id.nullable())))
         .filter(redemptions::enrolment_id.eq(enrolment))
         .filter(voids::recorded_at.is_null());
-    Ok(standing.select(diesel::dsl::max(redemptions::recorded_at)).first(conn)?)
+    let bought: Option<Instant> =
+        standing.filter(holds::stall_id.is_null()).select(diesel::dsl::max(redemptions::recorded_at)).first(conn)?;
+    let set_aside: Option<Instant> = standing
+        .filter(holds::stall_id.is_not_null())
+        .select(diesel::dsl::max(holds::created_at.nullable()))
+        .first(conn)?;
+    Ok(bought.max(set_aside))
 }
 
 pub fn list(

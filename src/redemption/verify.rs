@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Purchase, store};
 use crate::allowance::{self, PartWindow};
 use crate::db::Conn;
+use crate::hold::{self, Reserved};
 use crate::kit::error::Result;
 use crate::kit::id::{AccountId, AgreementId, OrganisationId, PartId};
 use crate::kit::money::Cents;
@@ -17,6 +18,7 @@ const PAGE: i64 = 500;
 struct Sides {
     parts: BTreeMap<PartId, PartWindow>,
     payables: BTreeMap<AccountId, (AgreementId, OrganisationId)>,
+    reserved: BTreeMap<AccountId, Reserved>,
 }
 
 /// Returns how many redemptions there are.
@@ -30,9 +32,12 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
         let transfers = ledger::transfers_of_all(conn, &page.iter().map(|r| r.id.cast()).collect::<Vec<_>>())?;
         paid += transfers.len();
         let payments = || transfers.iter().filter(|t| t.code == TransferCode::Redeem);
+        let reserved = hold::reserved(conn, &payments().map(|t| t.debit_account).collect::<Vec<_>>())?;
+        let part = |t: &Transfer| reserved.get(&t.debit_account).map_or(t.debit_account.cast(), |of| of.part);
         let sides = Sides {
-            parts: allowance::windows(conn, &payments().map(|t| t.debit_account.cast()).collect::<Vec<_>>())?,
+            parts: allowance::windows(conn, &payments().map(part).collect::<Vec<_>>())?,
             payables: ledger::payables(conn, &payments().map(|t| t.credit_account).collect::<Vec<_>>())?,
+            reserved,
         };
         for purchase in store::complete(conn, page)? {
             let own: Vec<&Transfer> =
@@ -94,7 +99,11 @@ fn wrong(purchase: &Purchase, transfers: &[&Transfer], sides: &Sides) -> Vec<Str
 
 /// What is wrong with where a payment came from, when, or whose it became.
 fn misdirected(purchase: &Purchase, paid: &Transfer, sides: &Sides) -> Option<String> {
-    let part_id: PartId = paid.debit_account.cast();
+    let reserved = sides.reserved.get(&paid.debit_account);
+    if reserved.map(|of| of.hold) != purchase.redemption.hold_id {
+        return Some(format!("was paid by {}, which is not what it was set aside in", paid.debit_account));
+    }
+    let part_id: PartId = reserved.map_or(paid.debit_account.cast(), |of| of.part);
     let Some(part) = sides.parts.get(&part_id) else {
         return Some(format!("was paid by {}, which is no part of an allowance", paid.debit_account));
     };

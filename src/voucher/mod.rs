@@ -11,6 +11,7 @@ use crate::allowance;
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::enrolment::{self, Enrolment};
+use crate::hold;
 use crate::household;
 use crate::kit::error::{Code as ErrorCode, Error, Result};
 use crate::kit::id::{EnrolmentId, VoucherId};
@@ -56,6 +57,11 @@ pub fn find(conn: &mut Conn, presented: &Presented) -> Result<Voucher> {
     store::presented(conn, presented)?.ok_or(Error::Refused(ErrorCode::UnknownVoucher))
 }
 
+/// For parts of the house that have found the voucher through something of the caller's.
+pub fn by_id(conn: &mut Conn, id: VoucherId) -> Result<Voucher> {
+    store::voucher(conn, id)?.ok_or(Error::Refused(ErrorCode::NotFound))
+}
+
 /// Makes the first card of an enrolment.
 pub fn hand_over(
     conn: &mut Conn,
@@ -80,6 +86,7 @@ pub fn hand_over(
 }
 
 /// Makes a new card and refuses the old one from this moment. What is on it stays: money is the enrolment's, not the card's.
+/// What the old one has set aside goes on with the new.
 pub fn replace(conn: &mut Conn, now: Instant, actor: &Actor, secret: &Secret, id: VoucherId) -> Result<Voucher> {
     let enrolment = own(conn, actor, id)?.enrolment_id;
     let household = enrolment::own(conn, actor, enrolment)?.household_id;
@@ -95,6 +102,7 @@ pub fn replace(conn: &mut Conn, now: Instant, actor: &Actor, secret: &Secret, id
     }
     store::set_state(conn, id, State::Replaced)?;
     let voucher = make(conn, now, secret, &enrolment, Some(id))?;
+    hold::take_over(conn, id, voucher.id)?;
     audit::record(conn, now, actor.who(), Action::VoucherReplaced, id, Some(voucher.id.to_string()))?;
     Ok(voucher)
 }

@@ -37,6 +37,13 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// Where baskets may be set aside for two days, and titles of 5 and 10 € be handed over.
+    pub fn setting_aside() -> Self {
+        let mut rules = rules("60.00", "none");
+        (rules["hold_hours"], rules["denominations"]) = (json!(48), json!(["5.00", "10.00"]));
+        Setup { rules, ..Setup::default() }
+    }
+
     /// For the system's clock: from this month for a year.
     pub fn of_this_year() -> Self {
         let zone: primeur::kit::time::Zone = "Europe/Paris".parse().unwrap();
@@ -286,6 +293,15 @@ impl Till {
 
     pub fn void(&self, redemption: &str) -> Answer {
         self.client.post(&format!("/api/v1/redemptions/{redemption}/void"), json!({"reason": "rendu"}))
+    }
+
+    /// Sets all of a basket aside.
+    pub fn hold(&self, voucher: &str, basket: i64) -> Answer {
+        self.client.post_once("/api/v1/holds", self.basket(voucher, basket, false))
+    }
+
+    pub fn capture(&self, hold: &str) -> Answer {
+        self.client.act_once(&format!("/api/v1/holds/{hold}/capture"))
     }
 
     pub fn check(&self, voucher: &str) -> Value {

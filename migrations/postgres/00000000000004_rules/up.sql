@@ -111,7 +111,8 @@ ALTER TABLE vouchers ADD COLUMN denomination_cents INT8 CHECK (denomination_cent
 DROP INDEX one_standing_voucher;
 CREATE UNIQUE INDEX one_standing_voucher ON vouchers (enrolment_id) WHERE state IN ('active', 'blocked') AND denomination_cents IS NULL;
 
--- Money set aside for one purchase: a basket that waits to be fetched, or a voucher of a fixed value.
+-- Money set aside for one purchase: a basket that waits to be fetched, or a voucher of a fixed value. A voucher in the
+-- place of another takes over what is held.
 CREATE TABLE holds (
   id UUID PRIMARY KEY,
   voucher_id UUID NOT NULL REFERENCES vouchers (id),
@@ -119,12 +120,15 @@ CREATE TABLE holds (
   stall_id UUID REFERENCES stalls (id), -- none: a denomination, good at any
   person_id UUID NOT NULL REFERENCES people (id),
   basket_cents INT8 CHECK (basket_cents >= covered_cents), -- none: a denomination
-  covered_cents INT8 NOT NULL CHECK (covered_cents > 0),
+  covered_cents INT8 NOT NULL CHECK (covered_cents >= 0),
+  surplus_cents INT8 NOT NULL CHECK (surplus_cents >= 0), -- to be paid above the price, for the pot
+  band TEXT, -- the tariff that it was decided by; none: that of the rules
   state TEXT NOT NULL CHECK (state IN ('held', 'captured', 'released')),
   expires_at TIMESTAMPTZ NOT NULL, -- the first instant that is too late
   created_at TIMESTAMPTZ NOT NULL CHECK (created_at < expires_at),
   settled_at TIMESTAMPTZ,
   CHECK ((stall_id IS NULL) = (basket_cents IS NULL)),
+  CHECK (stall_id IS NOT NULL OR covered_cents > 0),
   CHECK ((state = 'held') = (settled_at IS NULL))
 );
 CREATE INDEX holds_by_enrolment ON holds (enrolment_id, id);
@@ -132,8 +136,8 @@ CREATE INDEX holds_by_stall ON holds (stall_id, id);
 CREATE INDEX holds_by_voucher ON holds (voucher_id);
 CREATE INDEX holds_to_release ON holds (expires_at) WHERE state = 'held';
 CREATE TRIGGER holds_keep BEFORE UPDATE ON holds FOR EACH ROW
-WHEN (OLD.state <> 'held' OR (OLD.id, OLD.voucher_id, OLD.enrolment_id, OLD.stall_id, OLD.person_id, OLD.basket_cents, OLD.covered_cents, OLD.expires_at, OLD.created_at)
-  IS DISTINCT FROM (NEW.id, NEW.voucher_id, NEW.enrolment_id, NEW.stall_id, NEW.person_id, NEW.basket_cents, NEW.covered_cents, NEW.expires_at, NEW.created_at))
+WHEN (OLD.state <> 'held' OR (OLD.id, OLD.enrolment_id, OLD.stall_id, OLD.person_id, OLD.basket_cents, OLD.covered_cents, OLD.surplus_cents, OLD.band, OLD.expires_at, OLD.created_at)
+  IS DISTINCT FROM (NEW.id, NEW.enrolment_id, NEW.stall_id, NEW.person_id, NEW.basket_cents, NEW.covered_cents, NEW.surplus_cents, NEW.band, NEW.expires_at, NEW.created_at))
 EXECUTE FUNCTION refuse_rewriting();
 
 -- So much of one part; its id is also the id of its account in the ledger.

@@ -249,7 +249,8 @@ ALTER TABLE vouchers ADD COLUMN denomination_cents INTEGER CHECK (denomination_c
 DROP INDEX one_standing_voucher;
 CREATE UNIQUE INDEX one_standing_voucher ON vouchers (enrolment_id) WHERE state IN ('active', 'blocked') AND denomination_cents IS NULL;
 
--- Money set aside for one purchase: a basket that waits to be fetched, or a voucher of a fixed value.
+-- Money set aside for one purchase: a basket that waits to be fetched, or a voucher of a fixed value. A voucher in the
+-- place of another takes over what is held.
 CREATE TABLE holds (
   id BLOB PRIMARY KEY CHECK (length(id) = 16),
   voucher_id BLOB NOT NULL REFERENCES vouchers (id),
@@ -257,12 +258,15 @@ CREATE TABLE holds (
   stall_id BLOB REFERENCES stalls (id), -- none: a denomination, good at any
   person_id BLOB NOT NULL REFERENCES people (id),
   basket_cents INTEGER CHECK (basket_cents >= covered_cents), -- none: a denomination
-  covered_cents INTEGER NOT NULL CHECK (covered_cents > 0),
+  covered_cents INTEGER NOT NULL CHECK (covered_cents >= 0),
+  surplus_cents INTEGER NOT NULL CHECK (surplus_cents >= 0), -- to be paid above the price, for the pot
+  band TEXT, -- the tariff that it was decided by; none: that of the rules
   state TEXT NOT NULL CHECK (state IN ('held', 'captured', 'released')),
   expires_at INTEGER NOT NULL, -- the first instant that is too late
   created_at INTEGER NOT NULL CHECK (created_at < expires_at),
   settled_at INTEGER,
   CHECK ((stall_id IS NULL) = (basket_cents IS NULL)),
+  CHECK (stall_id IS NOT NULL OR covered_cents > 0),
   CHECK ((state = 'held') = (settled_at IS NULL))
 ) STRICT;
 CREATE INDEX holds_by_enrolment ON holds (enrolment_id, id);
@@ -270,8 +274,8 @@ CREATE INDEX holds_by_stall ON holds (stall_id, id);
 CREATE INDEX holds_by_voucher ON holds (voucher_id);
 CREATE INDEX holds_to_release ON holds (expires_at) WHERE state = 'held';
 CREATE TRIGGER holds_keep BEFORE UPDATE ON holds
-WHEN OLD.state <> 'held' OR (OLD.id, OLD.voucher_id, OLD.enrolment_id, OLD.stall_id, OLD.person_id, OLD.basket_cents, OLD.covered_cents, OLD.expires_at, OLD.created_at)
-  IS NOT (NEW.id, NEW.voucher_id, NEW.enrolment_id, NEW.stall_id, NEW.person_id, NEW.basket_cents, NEW.covered_cents, NEW.expires_at, NEW.created_at)
+WHEN OLD.state <> 'held' OR (OLD.id, OLD.enrolment_id, OLD.stall_id, OLD.person_id, OLD.basket_cents, OLD.covered_cents, OLD.surplus_cents, OLD.band, OLD.expires_at, OLD.created_at)
+  IS NOT (NEW.id, NEW.enrolment_id, NEW.stall_id, NEW.person_id, NEW.basket_cents, NEW.covered_cents, NEW.surplus_cents, NEW.band, NEW.expires_at, NEW.created_at)
 BEGIN
   SELECT RAISE(ABORT, 'holds keeps what it was written with');
 END;

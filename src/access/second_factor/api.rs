@@ -50,7 +50,7 @@ pub async fn begin_second_factor(
     address: ClientAddress,
     body: OptionalJson<Begin>,
 ) -> Answer {
-    let Begin { password, code } = body.0.unwrap_or_default();
+    let Begin { password, code } = body.0.unwrap_or_default().value;
     let from = address_digest(&state.keys.now(), &address.bytes());
     let begin = move |s: &State| {
         let shown = Shown { password: password.as_deref(), code: code.as_ref().map(Line::as_str) };

@@ -216,6 +216,8 @@ diesel::table! {
         person_id -> ty::Id,
         basket_cents -> Nullable<BigInt>,
         covered_cents -> BigInt,
+        surplus_cents -> BigInt,
+        band -> Nullable<Text>,
         state -> Text,
         expires_at -> ty::Instant,
         created_at -> ty::Instant,

@@ -1,0 +1,143 @@
+//! A basket that is set aside until it is fetched: decided like a purchase as it is set aside, paid as it is handed over.
+
+pub mod api;
+
+use super::{Basket, BasketLine, History, NewRedemption, Purchase, Sale, Situation, decide, sell, situation};
+use crate::access::{Actor, Role};
+use crate::audit::{self, Action};
+use crate::db::Conn;
+use crate::hold::{self, Hold, Line, NewLine, State};
+use crate::kit::complaint::Complaint;
+use crate::kit::error::{Code, Error, Result};
+use crate::kit::id::HoldId;
+use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+use crate::{allowance, enrolment, household, producer, voucher};
+
+/// What is handed over of a basket that was set aside; all of it where nothing is said.
+#[derive(Clone, Debug, Default)]
+pub struct Handed {
+    pub basket: Option<Cents>,
+    pub lines: Vec<BasketLine>,
+}
+
+/// Sets a basket aside, by the same decision as a purchase of it: what the programme covers is taken out of the purse.
+///
+/// It stands for the hours of the rules, and never longer than the money it is made of.
+pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) -> Result<(Hold, Vec<Line>)> {
+    let stall = producer::stall(conn, actor, new.stall)?;
+    let enrolment = voucher::find(conn, &new.voucher)?.enrolment_id;
+    hold::free_expired(conn, now, &[enrolment])?;
+    // read again: a card may have been blocked or replaced while we waited for its purse
+    let voucher = voucher::find(conn, &new.voucher)?;
+    let (rules, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
+    let decision = decide(&rules, &situation, &new.basket, now)?;
+    if rules.hold_hours == 0 {
+        return Err(Error::Refused(Code::HoldsNotOffered));
+    }
+
+    allowance::issue(conn, now, &[enrolment])?;
+    let end = now.plus_minutes(i64::from(rules.hold_hours) * 60);
+    let hold = Hold {
+        id: HoldId::new(now),
+        voucher_id: voucher.id,
+        enrolment_id: enrolment,
+        stall_id: Some(stall.id),
+        person_id: actor.person,
+        basket_cents: Some(new.basket.total),
+        covered_cents: decision.covered,
+        surplus_cents: decision.surplus,
+        band: new.basket.tariff.clone().or(situation.band),
+        state: State::Held,
+        expires_at: hold::good_until(&situation.purse, &decision.draws).map_or(end, |good| end.min(good)),
+        created_at: now,
+        settled_at: None,
+    };
+    let line =
+        |line: &BasketLine| NewLine { category: line.category, labels: line.labels_in_order(), amount: line.amount };
+    let lines: Vec<NewLine> = new.basket.lines.iter().map(line).collect();
+    let lines = hold::place(conn, now, &hold, &lines, &decision.draws)?;
+    Ok((hold, lines))
+}
+
+/// A basket is handed over: a purchase from now on, paid out of what was set aside. Of a smaller basket the rules say
+/// anew what is covered, never more than was set aside; the rest is free at once.
+///
+/// The household's matters were decided as it was set aside: caps and days between purchases count it from then on.
+/// Card, seller and enrolment must still be good.
+pub fn capture(conn: &mut Conn, now: Instant, actor: &Actor, id: HoldId, handed: &Handed) -> Result<Purchase> {
+    let (hold, lines) = hold::of_producer(conn, actor.organisation, id)?;
+    hold::free_expired(conn, now, &[hold.enrolment_id])?;
+    // read again: it may have been settled while we waited for its purse
+    let hold = hold::by_id(conn, id)?.0;
+    let (State::Held, Some(stall), Some(most)) = (hold.state, hold.stall_id, hold.basket_cents) else {
+        return Err(Error::Refused(Code::HoldState));
+    };
+    let basket = handed_over(most, &lines, handed)?;
+    let stall = producer::stall(conn, actor, stall)?;
+    let voucher = voucher::by_id(conn, hold.voucher_id)?;
+    let (rules, situation) = situation(conn, now, actor, &voucher, &stall, None)?;
+    let situation = Situation {
+        purse: hold::purse(conn, now, &hold)?,
+        history: History { bonus_left: situation.history.bonus_left, ..History::default() },
+        band: hold.band.clone(),
+        ..situation
+    };
+    let decision = decide(&rules, &situation, &basket, now)?;
+    let sale = Sale { voucher: &voucher, stall: stall.id, basket: &basket, rules: &rules, hold: Some(&hold) };
+    sell(conn, now, actor, &sale, &decision)
+}
+
+/// What is handed over, if it is no more than was set aside: of the whole, and where it was told by kinds of food, of each.
+fn handed_over(most: Cents, held: &[Line], handed: &Handed) -> Result<Basket> {
+    let total = handed.basket.unwrap_or(most);
+    if total > most {
+        return Err(Error::invalid("basket", Complaint::Above { most }));
+    }
+    let lines = match handed.lines.is_empty() {
+        true if total == most => held.iter().map(BasketLine::of).collect(),
+        true if !held.is_empty() => return Err(Error::invalid("lines", Complaint::Missing)),
+        _ => handed.lines.clone(),
+    };
+    for line in lines.iter().filter(|_| !held.is_empty()) {
+        let of_it: Cents = lines.iter().filter(|other| other.category == line.category).map(|line| line.amount).sum();
+        let most = held.iter().filter(|held| held.category == line.category).map(|held| held.amount_cents).sum();
+        if of_it > most {
+            return Err(Error::invalid("lines", Complaint::Above { most }));
+        }
+    }
+    Ok(Basket { total, lines, tariff: None, partial: true, another_purchase: true })
+}
+
+/// Gives a basket up that waits: by its seller, or by the household's structure. A second time changes nothing.
+pub fn release(conn: &mut Conn, now: Instant, actor: &Actor, id: HoldId) -> Result<()> {
+    let by_structure = actor.role == Role::SocialWorker;
+    let enrolment = match by_structure {
+        true => {
+            let theirs = hold::by_id(conn, id)?.0.enrolment_id;
+            let enrolment = enrolment::own(conn, actor, theirs)?;
+            household::touch(conn, now, enrolment.household_id)?;
+            enrolment.id
+        }
+        false => hold::of_producer(conn, actor.organisation, id)?.0.enrolment_id,
+    };
+    hold::free_expired(conn, now, &[enrolment])?;
+    let hold = hold::by_id(conn, id)?.0;
+    match hold.state {
+        State::Captured => return Err(Error::Refused(Code::HoldState)),
+        State::Released => return Ok(()),
+        State::Held => hold::release(conn, now, &[hold])?,
+    }
+    if by_structure {
+        audit::record(conn, now, actor.who(), Action::HoldReleased, id, None)?;
+    }
+    Ok(())
+}
+
+impl BasketLine {
+    /// A line as it was written down.
+    fn of(line: &Line) -> Self {
+        let labels = line.labels.split_whitespace().filter_map(|label| label.parse().ok()).collect();
+        BasketLine { category: line.category, labels, amount: line.amount_cents }
+    }
+}
