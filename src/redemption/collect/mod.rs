@@ -37,6 +37,7 @@ pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) 
     }
 
     allowance::issue(conn, now, &[enrolment])?;
+    allowance::bonus::grant(conn, now, &[enrolment])?;
     let end = now.plus_minutes(i64::from(rules.hold_hours) * 60);
     let hold = Hold {
         id: HoldId::new(now),
