@@ -120,7 +120,7 @@ fn grants_within(
 /// Whether what is promised lies between a programme's first and last day.
 pub fn within(grants: &[Grant], starts_on: Day, ends_on: Day) -> bool {
     let periods = || grants.iter().map(|grant| &grant.period);
-    periods().last().is_some_and(|last| last.ends_on <= ends_on) && periods().all(|p| p.starts_on >= starts_on)
+    periods().next_back().is_some_and(|last| last.ends_on <= ends_on) && periods().all(|p| p.starts_on >= starts_on)
 }
 
 /// A programme's waiting list, in its order.
