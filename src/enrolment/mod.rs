@@ -119,8 +119,8 @@ fn grants_within(
 
 /// Whether what is promised lies between a programme's first and last day.
 pub fn within(grants: &[Grant], starts_on: Day, ends_on: Day) -> bool {
-    let periods = || grants.iter().map(|grant| &grant.period);
-    periods().next_back().is_some_and(|last| last.ends_on <= ends_on) && periods().all(|p| p.starts_on >= starts_on)
+    let ends_in_time = grants.last().is_some_and(|last| last.period.ends_on <= ends_on);
+    ends_in_time && grants.iter().all(|grant| grant.period.starts_on >= starts_on)
 }
 
 /// A programme's waiting list, in its order.
