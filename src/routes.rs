@@ -104,6 +104,7 @@ routes! {
     "/api/v1/enrolments/{id}/resume" => POST enrolment::resume_enrolment;
     "/api/v1/enrolments/{id}/leave" => POST enrolment::leave_programme;
     "/api/v1/enrolments/{id}/contributions" => POST contribution::contribute, GET contribution::list_contributions;
+    "/api/v1/enrolments/{id}/denominations" => POST voucher::hand_over_denominations;
 
     "/api/v1/vouchers" => POST voucher::hand_over_voucher, GET voucher::list_vouchers;
     "/api/v1/vouchers/check" => POST redemption::check_voucher;

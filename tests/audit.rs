@@ -227,6 +227,13 @@ fn households(reader: &mut Reader, town: &Town) {
     let enrolment = id(&reader.leaves(worker, "enrol_household", &[], request, made));
     let request = json!({"enrolment_id": enrolment});
     let card = id(&reader.leaves(worker, "hand_over_voucher", &[], request, ("voucher_handed_over", "", None)));
+    let (_, left) = reader.done(worker, "hand_over_denominations", &[&enrolment], json!({"values": ["5.00", "10.00"]}));
+    let told = |key: &str| left[0][key].clone();
+    assert_eq!(
+        (left.len(), told("action"), told("subject")),
+        (1, json!("denominations_handed_over"), json!(enrolment))
+    );
+    assert_eq!(told("detail"), "2");
     reader.leaves(worker, "block_voucher", &[&card], Value::Null, ("voucher_blocked", "", None));
     reader.leaves(worker, "unblock_voucher", &[&card], Value::Null, ("voucher_unblocked", "", None));
     let token = &worker.get(&format!("/api/v1/vouchers/{card}")).expect(200)["token"];

@@ -30,6 +30,7 @@ on_both_databases!(
     a_hold_of_another_household_s_money_is_named,
     a_captured_hold_without_its_purchase_is_named,
     a_hold_that_stands_too_long_is_named,
+    a_voucher_of_a_value_that_nothing_backs_is_named,
     a_month_that_goes_below_zero_is_named,
     a_month_whose_purchases_are_gone_is_named,
     a_changed_a_removed_and_an_inserted_audit_entry_are_named,
@@ -396,4 +397,16 @@ fn a_hold_that_stands_too_long_is_named(world: World) {
     let longer = later(&town.world, "expires_at", 1);
     tamper(&town.world, &format!("UPDATE holds SET expires_at = {longer} WHERE state = 'held'"));
     found(&town, "holds", "is held until 2026-07-04T08:00:00Z but should be until 2026-07-03T08:00:00Z");
+}
+
+fn a_voucher_of_a_value_that_nothing_backs_is_named(world: World) {
+    let town = Town::with(world, Setup::setting_aside());
+    let card = town.new_card();
+    let path = format!("/api/v1/enrolments/{}/denominations", card.enrolment);
+    town.worker.post_once(&path, serde_json::json!({"values": ["5.00"]})).expect(201);
+    town.world.verify();
+    tamper(&town.world, "UPDATE vouchers SET denomination_cents = 1000 WHERE denomination_cents = 500");
+    found(&town, "holds", "does not fit its voucher");
+    tamper(&town.world, "UPDATE vouchers SET denomination_cents = 700");
+    found(&town, "vouchers", "has a value and nothing set aside behind it");
 }

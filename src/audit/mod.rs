@@ -80,6 +80,8 @@ crate::text_enum! {
         VoucherUnblocked = "voucher_unblocked",
         /// The detail is the card in its place.
         VoucherReplaced = "voucher_replaced",
+        /// The subject is the enrolment, the detail how many vouchers.
+        DenominationsHandedOver = "denominations_handed_over",
         /// By the household's structure; the subject is the hold.
         HoldReleased = "hold_released",
         // households

@@ -209,6 +209,11 @@ pub fn last_set_aside(conn: &mut Conn, now: Instant, enrolment: EnrolmentId) -> 
     store::last_set_aside(conn, now, enrolment)
 }
 
+/// What is, or was, set aside behind some vouchers of a fixed value.
+pub fn behind(conn: &mut Conn, vouchers: &[VoucherId]) -> Result<Vec<Hold>> {
+    store::behind(conn, vouchers)
+}
+
 /// Whether the same basket waits for a voucher at a stall that was set aside since an instant.
 pub fn is_repeated(conn: &mut Conn, voucher: VoucherId, stall: StallId, basket: Cents, since: Instant) -> Result<bool> {
     store::is_repeated(conn, voucher, stall, basket, since)

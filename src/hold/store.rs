@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::{NewLine, State};
 use crate::allowance::{PartKey, PursePart};
 use crate::db::schema::{
-    accounts, allowance_parts, allowances, enrolments, hold_lines, hold_parts, holds, redemptions, stalls,
+    accounts, allowance_parts, allowances, enrolments, hold_lines, hold_parts, holds, redemptions, stalls, vouchers,
 };
 use crate::db::{Conn, Page, SumCents};
 use crate::kit::error::Result;
@@ -157,6 +157,11 @@ pub fn list(
 pub fn of_enrolment(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Hold>> {
     let theirs = holds::table.filter(holds::enrolment_id.eq(enrolment)).order(holds::id);
     Ok(theirs.select(Hold::as_select()).load(conn)?)
+}
+
+pub fn behind(conn: &mut Conn, vouchers: &[VoucherId]) -> Result<Vec<Hold>> {
+    let theirs = holds::table.filter(holds::voucher_id.eq_any(vouchers)).filter(holds::stall_id.is_null());
+    Ok(theirs.order(holds::id).select(Hold::as_select()).load(conn)?)
 }
 
 /// What some enrolments have set aside and not settled: all, or what was over at an instant.
@@ -327,6 +332,29 @@ pub fn versions(conn: &mut Conn, of: &[Hold]) -> Result<BTreeMap<EnrolmentId, (P
         .select((enrolments::id, enrolments::programme_id, enrolments::rules_version))
         .load(conn)?;
     Ok(rows.into_iter().map(|(id, programme, version)| (id, (programme, version))).collect())
+}
+
+/// What the vouchers of some holds are good for, once; the running cards among them are left out.
+pub fn denominations(conn: &mut Conn, of: &[Hold]) -> Result<BTreeMap<VoucherId, Cents>> {
+    let ids: Vec<VoucherId> = of.iter().map(|hold| hold.voucher_id).collect();
+    let rows: Vec<(VoucherId, Cents)> = vouchers::table
+        .filter(vouchers::id.eq_any(ids))
+        .filter(vouchers::denomination_cents.is_not_null())
+        .select((vouchers::id, vouchers::denomination_cents.assume_not_null()))
+        .load(conn)?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Vouchers of a fixed value that are not replaced, and have nothing behind them.
+pub fn unbacked(conn: &mut Conn) -> Result<Vec<VoucherId>> {
+    let behind = holds::table.filter(holds::voucher_id.eq(vouchers::id)).filter(holds::stall_id.is_null());
+    Ok(vouchers::table
+        .filter(vouchers::denomination_cents.is_not_null())
+        .filter(vouchers::state.ne("replaced"))
+        .filter(diesel::dsl::not(diesel::dsl::exists(behind)))
+        .order(vouchers::id)
+        .select(vouchers::id)
+        .load(conn)?)
 }
 
 /// How many accounts are for holds,

@@ -26,6 +26,8 @@ struct Known<'a> {
     balances: &'a BTreeMap<AccountId, Cents>,
     windows: &'a BTreeMap<PartId, PartWindow>,
     taken: Option<&'a Taken>,
+    /// Of its voucher, if it has a fixed value.
+    value: Option<Cents>,
     /// Hours for which its rules let a basket wait.
     hours: i32,
 }
@@ -46,6 +48,7 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
         let transfers = ledger::transfers_of_all(conn, &ids.iter().map(|id| id.cast()).collect::<Vec<_>>())?;
         let taken = store::taken(conn, &ids)?;
         let versions = store::versions(conn, &page)?;
+        let values = store::denominations(conn, &page)?;
         for hold in &page {
             let hours = match versions.get(&hold.enrolment_id) {
                 Some(&(programme, version)) => match hours.get(&(programme, version)) {
@@ -65,6 +68,7 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
                 balances: &balances,
                 windows: &windows,
                 taken: taken.get(&hold.id),
+                value: values.get(&hold.voucher_id).copied(),
                 hours,
             };
             caused += known.transfers.iter().filter(|t| CODES.contains(&t.code)).count();
@@ -80,6 +84,9 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
     if i64::try_from(caused) != Ok(journalled) {
         let what = format!("{journalled} are in the journal, {caused} belong to a hold");
         findings.push(Finding::new("transfers", "hold, free", what));
+    }
+    for voucher in store::unbacked(conn)? {
+        findings.push(Finding::new("vouchers", voucher, "has a value and nothing set aside behind it"));
     }
     let accounts = store::accounts(conn)?;
     let known = store::count_parts(conn)?;
@@ -107,6 +114,10 @@ impl Known<'_> {
         };
         if !self.transfers.iter().all(|t| own(&t)) {
             wrong.push("moved money to or from what is no part of it".to_owned());
+        }
+        let value = if hold.stall_id.is_none() { Some(hold.covered_cents) } else { None };
+        if self.value != value {
+            wrong.push("does not fit its voucher, or the value that is printed there".to_owned());
         }
         if (hold.state == State::Captured) != self.taken.is_some() {
             wrong.push(format!("is {} but {} purchase has taken it", hold.state, self.taken.map_or("no", |_| "a")));

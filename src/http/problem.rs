@@ -211,6 +211,7 @@ mod tests {
             Code::UnknownVoucher,
             Code::VoucherBlocked,
             Code::VoucherReplaced,
+            Code::VoucherUsed,
             Code::VoucherSuspended,
             Code::VoucherExpired,
             Code::NotStarted,

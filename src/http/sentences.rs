@@ -280,6 +280,16 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Chèque remplacé", "Un nouveau chèque a pris la suite de celui-ci. Demandez si la personne l’a sur elle."),
             ("Voucher replaced", "A new voucher has taken over from this one. Ask whether the person has it here."),
         ],
+        Code::VoucherUsed => [
+            (
+                "Titre déjà utilisé",
+                "Ce titre sert une seule fois, et il a déjà servi. Un autre titre ou la carte peut régler cet achat.",
+            ),
+            (
+                "Voucher used before",
+                "This voucher is good once, and was used before. Another one or the card can pay for this.",
+            ),
+        ],
         Code::VoucherSuspended => [
             ("Chèque en pause", "Ce chèque ne peut pas servir pour le moment. La structure qui l’a remis peut aider."),
             ("Voucher on hold", "This voucher cannot be used for now. Those who handed it over can help."),

@@ -140,6 +140,7 @@ complaints! {
     InAnother => "est déjà ailleurs dans la liste", "stands elsewhere in the list already";
     NotEligible => "doit figurer dans eligible.categories", "must stand in eligible.categories";
     CoversNothing => "doivent en compter un sous 100", "must have one below 100";
+    NoSuchValue => "n’est pas une valeur que prévoient les règles", "is not a value that the rules have";
     NoSuchTariff => "n’est pas un tarif à choisir ici", "is not a tariff to choose here";
     BandsInstead => "ne se règle pas à côté de bands", "is not to be set beside bands";
     NotBeside { other: String } => "ne va pas avec {other}", "does not go with {other}";

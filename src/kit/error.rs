@@ -68,6 +68,7 @@ crate::text_enum! {
         UnknownVoucher = "unknown_voucher",
         VoucherBlocked = "voucher_blocked",
         VoucherReplaced = "voucher_replaced",
+        VoucherUsed = "voucher_used",
         VoucherSuspended = "voucher_suspended",
         VoucherExpired = "voucher_expired",
         NotStarted = "not_started",

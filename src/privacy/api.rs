@@ -75,6 +75,7 @@ struct VoucherAnswer {
     valid_from: Day,
     valid_to: Day,
     created_at: Instant,
+    denomination: Option<Cents>,
 }
 
 #[derive(Serialize)]
@@ -160,8 +161,8 @@ impl From<(Hold, Vec<hold::Line>, Day, Option<String>)> for HoldAnswer {
 }
 
 impl From<Voucher> for VoucherAnswer {
-    fn from(Voucher { id, state, valid_from, valid_to, created_at, .. }: Voucher) -> Self {
-        VoucherAnswer { id, state, valid_from, valid_to, created_at }
+    fn from(Voucher { id, state, valid_from, valid_to, created_at, denomination_cents, .. }: Voucher) -> Self {
+        VoucherAnswer { id, state, valid_from, valid_to, created_at, denomination: denomination_cents }
     }
 }
 

@@ -10,7 +10,7 @@ mod verify;
 use std::collections::BTreeMap;
 
 use crate::access::Actor;
-use crate::allowance::{self, Draw};
+use crate::allowance::{self, Draw, Purse};
 use crate::db::{Conn, Page};
 use crate::enrolment::{self, Enrolment};
 use crate::hold::{self, Hold};
@@ -80,6 +80,7 @@ pub fn check(
     };
     // asking twice is no second tap
     let (rules, situation) = situation(conn, now, actor, &known, &stall, None)?;
+    let title = voucher::title(conn, &known)?;
     let quote = match basket {
         None => situation.refusal(&rules, now).map_or(Ok(None), |code| Err(Error::Refused(code))),
         Some(basket) => decide(&rules, &situation, basket, now).map(Some),
@@ -91,7 +92,7 @@ pub fn check(
             let quote = quote.zip(basket).map(|(d, basket)| (d.covered, to_collect(d, basket.total)));
             Ok(Check { refusal: None, spendable, quote })
         }
-        Err(Error::Refused(code)) => Ok(Check::refused(code)),
+        Err(Error::Refused(code)) => Ok(Check::refused(named(Error::Refused(code), title.as_ref(), false).code())),
         Err(Error::Insufficient { .. }) => {
             Ok(Check { spendable: basket.and(spendable), ..Check::refused(Code::InsufficientBalance) })
         }
@@ -107,12 +108,27 @@ pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption)
     // read again: a card may have been blocked or replaced while we waited for its purse
     let voucher = voucher::find(conn, &new.voucher)?;
     let (rules, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
-    let decision = decide(&rules, &situation, &new.basket, now)?;
+    let title = voucher::title(conn, &voucher)?;
+    let second_tap = situation.second_tap && !new.basket.another_purchase;
+    let decision =
+        decide(&rules, &situation, &new.basket, now).map_err(|refusal| named(refusal, title.as_ref(), second_tap))?;
 
     allowance::issue(conn, now, &[enrolment])?;
     allowance::bonus::grant(conn, now, &[enrolment])?;
-    let sale = Sale { voucher: &voucher, stall: stall.id, basket: &new.basket, rules: &rules, hold: None };
+    let hold = title.as_ref();
+    let sale = Sale { voucher: &voucher, stall: stall.id, basket: &new.basket, rules: &rules, hold };
     sell(conn, now, actor, &sale, &decision)
+}
+
+/// A voucher of a fixed value that has paid has nothing left, like one whose time is over, and is refused by its own name;
+/// or as a second tap, so that nobody pays twice.
+fn named(refusal: Error, title: Option<&Hold>, second_tap: bool) -> Error {
+    let used = title.is_some_and(|hold| hold.state == hold::State::Captured);
+    match refusal {
+        Error::Refused(Code::VoucherExpired) if used && second_tap => Error::Refused(Code::AlreadyRedeemedByYou),
+        Error::Refused(Code::VoucherExpired) if used => Error::Refused(Code::VoucherUsed),
+        other => other,
+    }
 }
 
 /// What was decided on, and out of what it is paid.
@@ -211,13 +227,22 @@ fn situation(
         approval: producer::approval(conn, programme.id, actor.organisation)?,
         voucher: voucher.state,
         enrolment: enrolment.state,
-        purse: allowance::purse(conn, now, enrolment.id)?,
+        purse: purse(conn, now, voucher)?,
         history: history(conn, now, &enrolment, &programme, &rules)?,
         band: enrolment.band,
         second_tap,
         zone,
     };
     Ok((rules, situation))
+}
+
+/// What a card draws on; a voucher of a fixed value has its own, and nothing else.
+fn purse(conn: &mut Conn, now: Instant, voucher: &Voucher) -> Result<Purse> {
+    match (voucher.denomination_cents, voucher::title(conn, voucher)?) {
+        (None, _) => allowance::purse(conn, now, voucher.enrolment_id),
+        (Some(_), Some(hold)) => hold::purse(conn, now, &hold),
+        (Some(_), None) => Ok(Purse { parts: Vec::new(), started: true, over: true }),
+    }
 }
 
 /// What was bought so far, as far as the rules ask for it: a plain cheque looks nothing up. A basket that was set aside

@@ -2,20 +2,24 @@
 
 pub mod api;
 pub mod code;
+pub mod denomination;
 pub mod qr;
 mod store;
 pub mod token;
+
+use std::collections::BTreeSet;
 
 use crate::access::Actor;
 use crate::allowance;
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
 use crate::enrolment::{self, Enrolment};
-use crate::hold;
+use crate::hold::{self, Hold};
 use crate::household;
 use crate::kit::error::{Code as ErrorCode, Error, Result};
 use crate::kit::id::{EnrolmentId, VoucherId};
 use crate::kit::keys::{Keys, Secret};
+use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::programme;
 
@@ -80,7 +84,7 @@ pub fn hand_over(
     if store::standing(conn, enrolment.id)?.is_some() {
         return Err(Error::Refused(ErrorCode::VoucherExists));
     }
-    let voucher = make(conn, now, secret, &enrolment, None)?;
+    let voucher = make_card(conn, now, secret, &enrolment, None)?;
     audit::record(conn, now, actor.who(), Action::VoucherHandedOver, voucher.id, None)?;
     Ok(voucher)
 }
@@ -96,12 +100,23 @@ pub fn replace(conn: &mut Conn, now: Instant, actor: &Actor, secret: &Secret, id
         return Err(Error::Refused(ErrorCode::VoucherState));
     }
     let enrolment = enrolment::own(conn, actor, old.enrolment_id)?;
-    // who has left, or had a late void, may still have money in hand, and lose the card that holds it
-    if allowance::purse(conn, now, enrolment.id)?.over {
-        return Err(Error::Refused(ErrorCode::EnrolmentState));
+    let held = title(conn, &old)?;
+    match old.denomination_cents {
+        // a lost one goes on for as long as its money does, if nobody has used it
+        Some(_) if held.as_ref().is_none_or(|hold| !hold.stands(now)) => {
+            return Err(Error::Refused(ErrorCode::VoucherState));
+        }
+        // who has left, or had a late void, may still have money in hand, and lose the card that holds it
+        None if allowance::purse(conn, now, enrolment.id)?.over => {
+            return Err(Error::Refused(ErrorCode::EnrolmentState));
+        }
+        _ => {}
     }
     store::set_state(conn, id, State::Replaced)?;
-    let voucher = make(conn, now, secret, &enrolment, Some(id))?;
+    let voucher = match held {
+        Some(hold) => make(conn, now, secret, &enrolment, Some(id), old.denomination_cents, hold.expires_at)?,
+        None => make_card(conn, now, secret, &enrolment, Some(id))?,
+    };
     hold::take_over(conn, id, voucher.id)?;
     audit::record(conn, now, actor.who(), Action::VoucherReplaced, id, Some(voucher.id.to_string()))?;
     Ok(voucher)
@@ -129,12 +144,25 @@ fn change(conn: &mut Conn, actor: &Actor, id: VoucherId, from: State, to: State)
     Ok(Voucher { state: to, ..voucher })
 }
 
-/// Refuses whatever card an enrolment has, where its household is erased. The caller has taken its purse.
+/// Refuses whatever vouchers an enrolment has, where its household is erased. The caller has taken its purse.
 pub fn withdraw(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
-    match store::standing(conn, enrolment)? {
-        Some(standing) => store::set_state(conn, standing, State::Blocked),
-        None => Ok(()),
+    store::block_all(conn, enrolment)
+}
+
+/// What is set aside behind a voucher of a fixed value, or was; none for the running card.
+pub fn title(conn: &mut Conn, voucher: &Voucher) -> Result<Option<Hold>> {
+    match voucher.denomination_cents {
+        Some(_) => Ok(hold::behind(conn, &[voucher.id])?.pop()),
+        None => Ok(None),
     }
+}
+
+/// Those of some vouchers that have paid for the one purchase they were for.
+pub fn used(conn: &mut Conn, vouchers: &[Voucher]) -> Result<BTreeSet<VoucherId>> {
+    let titles = vouchers.iter().filter(|voucher| voucher.denomination_cents.is_some());
+    let behind = hold::behind(conn, &titles.map(|voucher| voucher.id).collect::<Vec<_>>())?;
+    let captured = behind.into_iter().filter(|hold| hold.state == hold::State::Captured);
+    Ok(captured.map(|hold| hold.voucher_id).collect())
 }
 
 /// All cards of an enrolment, in order of id.
@@ -164,16 +192,28 @@ pub fn list(
     store::list(conn, actor.organisation, enrolment, page)
 }
 
-fn make(
+/// The running card lasts as long as any of its enrolment's money.
+fn make_card(
     conn: &mut Conn,
     now: Instant,
     secret: &Secret,
     enrolment: &Enrolment,
     replaces: Option<VoucherId>,
 ) -> Result<Voucher> {
+    let closes_at = allowance::spendable_until(conn, enrolment.id)?;
+    make(conn, now, secret, enrolment, replaces, None, closes_at)
+}
+
+fn make(
+    conn: &mut Conn,
+    now: Instant,
+    secret: &Secret,
+    enrolment: &Enrolment,
+    replaces: Option<VoucherId>,
+    denomination: Option<Cents>,
+    closes_at: Instant,
+) -> Result<Voucher> {
     let zone = programme::by_id(conn, enrolment.programme_id)?.zone()?;
-    // the last day on which something can be spent is the one that ends when the last window closes
-    let closes_at = allowance::spendable_until(conn, enrolment.id)?.max(now);
     let id = VoucherId::new(now);
     let mut code_try = 0;
     let code_digest = loop {
@@ -191,9 +231,11 @@ fn make(
         code_digest: code_digest.to_vec(),
         code_try,
         valid_from: enrolment.starts_on,
-        valid_to: zone.day_of(closes_at.plus_seconds(-1)),
+        // the last day on which something can be spent is the one that ends when the last window closes
+        valid_to: zone.day_of(closes_at.max(now).plus_seconds(-1)),
         replaces,
         created_at: now,
+        denomination_cents: denomination,
     };
     store::insert(conn, &voucher).map_err(|e| e.or_duplicate(ErrorCode::VoucherExists))?;
     Ok(voucher)
@@ -212,7 +254,7 @@ impl Voucher {
             valid_from: self.valid_from,
             valid_to: self.valid_to,
             // no programme lets a stall accept without the server yet: a reader must take 0 as never
-            offline_ceiling: crate::kit::money::Cents::ZERO,
+            offline_ceiling: Cents::ZERO,
         };
         token.sign(keys.voucher.at(self.created_at), host)
     }

@@ -7,6 +7,7 @@ use crate::db::schema::vouchers;
 use crate::db::{Conn, Page};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, OrganisationId, VoucherId};
+use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -22,6 +23,8 @@ pub struct Voucher {
     pub valid_to: Day,
     pub replaces: Option<VoucherId>,
     pub created_at: Instant,
+    /// What it is good for, once; none for the running card.
+    pub denomination_cents: Option<Cents>,
 }
 
 pub fn insert(conn: &mut Conn, voucher: &Voucher) -> Result<()> {
@@ -49,11 +52,12 @@ pub fn code_exists(conn: &mut Conn, lookup: &[u8; 32]) -> Result<bool> {
     Ok(diesel::select(diesel::dsl::exists(same)).get_result(conn)?)
 }
 
-/// The voucher of an enrolment that is not replaced.
+/// The running card of an enrolment that is not replaced.
 pub fn standing(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Option<VoucherId>> {
     Ok(vouchers::table
         .filter(vouchers::enrolment_id.eq(enrolment))
         .filter(vouchers::state.ne(State::Replaced))
+        .filter(vouchers::denomination_cents.is_null())
         .select(vouchers::id)
         .first(conn)
         .optional()?)
@@ -61,6 +65,14 @@ pub fn standing(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Option<Vouche
 
 pub fn set_state(conn: &mut Conn, id: VoucherId, state: State) -> Result<()> {
     diesel::update(vouchers::table.find(id)).set(vouchers::state.eq(state)).execute(conn)?;
+    Ok(())
+}
+
+/// Blocks every voucher of an enrolment that is not replaced.
+pub fn block_all(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
+    let standing =
+        vouchers::table.filter(vouchers::enrolment_id.eq(enrolment)).filter(vouchers::state.eq(State::Active));
+    diesel::update(standing).set(vouchers::state.eq(State::Blocked)).execute(conn)?;
     Ok(())
 }
 

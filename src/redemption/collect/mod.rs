@@ -2,7 +2,7 @@
 
 pub mod api;
 
-use super::{Basket, BasketLine, History, NewRedemption, Purchase, Sale, Situation, decide, sell, situation};
+use super::{Basket, BasketLine, History, NewRedemption, Purchase, Sale, Situation, decide, named, sell, situation};
 use crate::access::{Actor, Role};
 use crate::audit::{self, Action};
 use crate::db::Conn;
@@ -31,8 +31,12 @@ pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) 
     // read again: a card may have been blocked or replaced while we waited for its purse
     let voucher = voucher::find(conn, &new.voucher)?;
     let (rules, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
-    let decision = decide(&rules, &situation, &new.basket, now)?;
-    if rules.hold_hours == 0 {
+    let title = voucher::title(conn, &voucher)?;
+    let second_tap = situation.second_tap && !new.basket.another_purchase;
+    let decision =
+        decide(&rules, &situation, &new.basket, now).map_err(|refusal| named(refusal, title.as_ref(), second_tap))?;
+    // what is behind a voucher of a fixed value is set aside already
+    if rules.hold_hours == 0 || title.is_some() {
         return Err(Error::Refused(Code::HoldsNotOffered));
     }
 
