@@ -344,7 +344,10 @@ fn a_changed_hold_is_named(world: World) {
     found(&town, "hold_parts", "of a released hold: 0.00 of 2.02 came back");
     tamper(&town.world, "UPDATE hold_parts SET amount_cents = amount_cents + 1");
     found(&town, "hold_parts", "was set aside");
-    tamper(&town.world, "DELETE FROM hold_parts WHERE hold_id = (SELECT min(hold_id) FROM hold_parts)");
+    tamper(
+        &town.world,
+        "DELETE FROM hold_parts WHERE hold_id = (SELECT hold_id FROM hold_parts ORDER BY hold_id LIMIT 1)",
+    );
     found(&town, "accounts", "are reserved, but holds have");
     found(&town, "holds", "what is no part of it");
 }
