@@ -5,8 +5,8 @@
 //! commas do not know each other:
 //!
 //! `kit < db < ledger < audit < access < http < programme < household, producer < allowance < hold < enrolment <
-//! voucher, contribution, budget < redemption < reconciliation, privacy, simulation < health, metrics, schedule, keyring,
-//! verify < routes < app < config < service < backup, demo < main`
+//! voucher, contribution, surplus, budget < redemption < reconciliation, privacy, simulation < health, metrics, schedule,
+//! keyring, verify < routes < app < config < service < backup, demo < main`
 //!
 //! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
 //! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files; `rusqlite`
@@ -41,5 +41,6 @@ pub mod routes;
 pub mod schedule;
 pub mod service;
 pub mod simulation;
+pub mod surplus;
 pub mod verify;
 pub mod voucher;

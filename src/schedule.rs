@@ -2,11 +2,11 @@
 
 use crate::db::{Conn, Db};
 use crate::kit::error::{Error, Result};
-use crate::kit::id::EnrolmentId;
+use crate::kit::id::{Id, Kind};
 use crate::kit::time::Instant;
-use crate::{access, allowance, enrolment, hold, programme};
+use crate::{access, allowance, enrolment, hold, programme, surplus};
 
-/// Enrolments handled in one transaction: short enough that a till never waits long for it.
+/// Rows handled in one transaction: short enough that a till never waits long for it.
 const BATCH: i64 = 50;
 
 /// What one run has done.
@@ -20,6 +20,8 @@ pub struct Done {
     pub freed: usize,
     /// Parts of allowances whose rest went back to their agreements.
     pub closed: usize,
+    /// Surpluses of purchases put into pots.
+    pub pooled: usize,
     /// Households let in from waiting lists.
     pub moved_up: usize,
     /// Enrolments whose last window has closed.
@@ -28,13 +30,14 @@ pub struct Done {
 
 impl Done {
     /// Each figure by its name.
-    pub fn counts(&self) -> [(&'static str, usize); 6] {
-        let Done { issued, granted, freed, closed, moved_up, ended } = *self;
+    pub fn counts(&self) -> [(&'static str, usize); 7] {
+        let Done { issued, granted, freed, closed, pooled, moved_up, ended } = *self;
         [
             ("issued", issued),
             ("granted", granted),
             ("freed", freed),
             ("closed", closed),
+            ("pooled", pooled),
             ("moved_up", moved_up),
             ("ended", ended),
         ]
@@ -50,8 +53,9 @@ pub fn run(db: &Db) -> Result<Done> {
     let granted = each_batch(db, allowance::bonus::enrolments_due, allowance::bonus::grant)?;
     let freed = each_batch(db, hold::enrolments_to_free, hold::free_expired)?;
     let closed = each_batch(db, allowance::enrolments_to_close, allowance::close)?;
+    let pooled = each_batch(db, surplus::due, surplus::pool)?;
     let ended = each_batch(db, enrolment::finished, enrolment::end_finished)?;
-    let mut done = Done { issued, granted, freed, closed, moved_up: 0, ended };
+    let mut done = Done { issued, granted, freed, closed, pooled, moved_up: 0, ended };
     for programme in db.read(programme::all)? {
         match enrolment::move_up(db, programme) {
             Ok(moved) => done.moved_up += moved,
@@ -62,11 +66,11 @@ pub fn run(db: &Db) -> Result<Done> {
     Ok(done)
 }
 
-type Find = fn(&mut Conn, Instant, Option<EnrolmentId>, i64) -> Result<Vec<EnrolmentId>>;
-type Work = fn(&mut Conn, Instant, &[EnrolmentId]) -> Result<usize>;
+type Find<K> = fn(&mut Conn, Instant, Option<Id<K>>, i64) -> Result<Vec<Id<K>>>;
+type Work<K> = fn(&mut Conn, Instant, &[Id<K>]) -> Result<usize>;
 
-/// Finds enrolments in order of id and works on them, many in one transaction, or one by one where that fails.
-fn each_batch(db: &Db, find: Find, work: Work) -> Result<usize> {
+/// Finds rows in order of id and works on them, many in one transaction, or one by one where that fails.
+fn each_batch<K: Kind>(db: &Db, find: Find<K>, work: Work<K>) -> Result<usize> {
     let (mut done, mut last) = (0, None);
     loop {
         let batch = db.read(|conn| find(conn, db.now(), last, BATCH))?;
@@ -80,9 +84,9 @@ fn each_batch(db: &Db, find: Find, work: Work) -> Result<usize> {
     }
 }
 
-fn alone(db: &Db, work: Work, enrolment: EnrolmentId) -> usize {
-    db.write(|conn, now| work(conn, now, &[enrolment])).unwrap_or_else(|error| {
-        tracing::error!(%enrolment, %error, "what is due could not be done");
+fn alone<K: Kind>(db: &Db, work: Work<K>, id: Id<K>) -> usize {
+    db.write(|conn, now| work(conn, now, &[id])).unwrap_or_else(|error| {
+        tracing::error!(%id, %error, "what is due could not be done");
         0
     })
 }

@@ -134,8 +134,8 @@ async fn look_after(state: State, every: Duration) {
         }
         match outcome {
             Ok(Ok(done)) if done == schedule::Done::default() => {}
-            Ok(Ok(schedule::Done { issued, granted, freed, closed, moved_up, ended })) => {
-                tracing::info!(issued, granted, freed, closed, moved_up, ended, "done what was due");
+            Ok(Ok(schedule::Done { issued, granted, freed, closed, pooled, moved_up, ended })) => {
+                tracing::info!(issued, granted, freed, closed, pooled, moved_up, ended, "done what was due");
             }
             Ok(Err(error)) => tracing::error!(%error, "what is due could not be done"),
             Err(_) => tracing::error!("what is due could not be done: the job panicked"),

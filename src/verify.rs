@@ -5,7 +5,7 @@ use crate::kit::error::Result;
 use crate::kit::keys::Keys;
 use crate::ledger::Finding;
 use crate::{
-    allowance, audit, contribution, enrolment, hold, household, ledger, programme, reconciliation, redemption,
+    allowance, audit, contribution, enrolment, hold, household, ledger, programme, reconciliation, redemption, surplus,
 };
 
 /// What was looked at, and what is wrong.
@@ -20,7 +20,7 @@ type Check = fn(&mut Conn, &mut Vec<Finding>) -> Result<usize>;
 
 /// Checks one single moment of the database.
 pub fn run(db: &Db) -> Result<Verdict> {
-    const CHECKS: [(&str, Check); 10] = [
+    const CHECKS: [(&str, Check); 11] = [
         ("transfers", ledger::verify),
         ("agreements", programme::verify),
         ("allowances", allowance::verify),
@@ -29,6 +29,7 @@ pub fn run(db: &Db) -> Result<Verdict> {
         ("enrolments", enrolment::verify),
         ("contributions", contribution::verify),
         ("redemptions", redemption::verify),
+        ("surpluses", surplus::verify),
         ("reports", reconciliation::verify),
         ("audit entries", audit::verify),
     ];

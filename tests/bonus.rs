@@ -139,7 +139,7 @@ fn a_bonus_stops_at_its_cap_and_an_undone_purchase_makes_room_again(world: World
     assert_eq!(earned(&town.world), ["2500 earned", "500 lost", "300 earned", "200 earned"]);
     assert_eq!(town.world.advance_to("2026-07-01T09:00:00Z").granted, 3);
     is(bonus(&town, &card, 1), "issued", 3000);
-    // nothing is left to earn, and what the bonus itself pays earns nothing more
+    // nothing is left to earn
     town.world.set_clock("2026-07-20T09:00:00Z");
     buy(till, &card, 5000, 0).expect(201);
     assert_eq!(earned(&town.world).len(), 4);

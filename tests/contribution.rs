@@ -136,7 +136,7 @@ fn a_pot_pays_after_every_agreement_and_its_month_adds_up(world: World) {
     let month =
         |month: &str| town.manager.get(&format!("/api/v1/agreements/{pot}/reconciliations/{month}")).expect(200);
     let expected = |opening: &str, contributed: &str, committed: &str, returned: &str, closing: &str| {
-        json!({"opening": opening, "granted": "0.00", "contributed": contributed, "committed": committed,
+        json!({"opening": opening, "granted": "0.00", "contributed": contributed, "pooled": "0.00", "committed": committed,
             "released": "0.00", "returned": returned, "refunded": "0.00", "closing": closing})
     };
     assert_eq!(month("2026-07")["available"], expected("0.00", "15.00", "10.00", "0.00", "5.00"));
@@ -167,9 +167,9 @@ fn new_rules_open_a_pot_once(world: World) {
     let town = Town::with(world, setup);
     let before = town.enrol();
     let path = format!("/api/v1/programmes/{}/rules", town.programme);
-    town.manager.put(&path, with("20.00", contribution(500, 5000, false, "pot"))).expect(200);
+    town.manager.put(&path, json!({"rules": with("20.00", contribution(500, 5000, false, "pot"))})).expect(200);
     let first = pot(&town);
-    town.manager.put(&path, with("30.00", contribution(500, 5000, false, "pot"))).expect(200);
+    town.manager.put(&path, json!({"rules": with("30.00", contribution(500, 5000, false, "pot"))})).expect(200);
     assert_eq!(pot(&town)["id"], first["id"]);
     pay(&town, &id(&before), 500).refused(409, "no_contribution");
     let after = id(&town.enrol());

@@ -43,6 +43,7 @@ mod servers;
 mod service;
 mod sessions;
 mod simulation;
+mod surplus;
 mod tidy;
 #[cfg(feature = "postgres-tls")]
 mod tls;

@@ -70,7 +70,7 @@ fn every_figure_of_a_small_month_is_what_was_worked_out_by_hand(world: World) {
     // two households of two months each were promised 40.00; one left, and gave back August and what it had in hand
     assert_eq!(
         first["available"],
-        json!({"opening": "0.00", "granted": "1000.00", "committed": "160.00", "released": "40.00", "returned": "17.78", "closing": "897.78"})
+        json!({"opening": "0.00", "granted": "1000.00", "contributed": "0.00", "pooled": "0.00", "refunded": "0.00", "committed": "160.00", "released": "40.00", "returned": "17.78", "closing": "897.78"})
     );
     assert_eq!(
         first["committed"],
@@ -88,7 +88,7 @@ fn every_figure_of_a_small_month_is_what_was_worked_out_by_hand(world: World) {
     assert_eq!(first["control"], json!({"lines": 6, "redeemed": "50.75", "voided": "16.67", "net": "34.08"}));
     assert_eq!(
         second["available"],
-        json!({"opening": "0.00", "granted": "500.00", "committed": "80.00", "released": "20.00", "returned": "8.89", "closing": "448.89"})
+        json!({"opening": "0.00", "granted": "500.00", "contributed": "0.00", "pooled": "0.00", "refunded": "0.00", "committed": "80.00", "released": "20.00", "returned": "8.89", "closing": "448.89"})
     );
     assert_eq!(
         second["committed"],
@@ -152,7 +152,7 @@ fn a_month_opens_with_what_the_last_one_closed_with(world: World) {
     let august = town.report(0, "2026-08");
     assert_eq!(
         august["available"],
-        json!({"opening": "897.78", "granted": "0.00", "committed": "0.00", "released": "0.00", "returned": "28.14", "closing": "925.92"})
+        json!({"opening": "897.78", "granted": "0.00", "contributed": "0.00", "pooled": "0.00", "refunded": "0.00", "committed": "0.00", "released": "0.00", "returned": "28.14", "closing": "925.92"})
     );
     assert_eq!(
         august["outstanding"],

@@ -9,7 +9,7 @@ use crate::http::extract::PathId;
 use crate::http::permission::MayReadBudget;
 use crate::http::problem::Answer;
 use crate::http::{State, ok};
-use crate::kit::id::{AgreementId, ProgrammeId, kind};
+use crate::kit::id::{AgreementId, OrganisationId, ProgrammeId, kind};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Month};
 
@@ -19,6 +19,7 @@ struct BudgetAnswer {
     as_of: Instant,
     total: Money,
     agreements: Vec<AgreementMoney>,
+    held: Vec<HeldAnswer>,
     enrolments: Counts,
     daily_pace: Cents,
     runs_out_in: Option<Month>,
@@ -33,6 +34,13 @@ struct AgreementMoney {
 }
 
 #[derive(Serialize)]
+struct HeldAnswer {
+    producer_id: OrganisationId,
+    producer: String,
+    amount: Cents,
+}
+
+#[derive(Serialize)]
 struct Counts {
     waiting: i64,
     active: i64,
@@ -43,7 +51,7 @@ struct Counts {
 
 pub async fn get_budget(state: web::Data<State>, permit: MayReadBudget, id: PathId<kind::Programme>) -> Answer {
     let now = state.db.now();
-    let Budget { total, agreements, enrolments, daily_pace, runs_out_in } =
+    let Budget { total, agreements, held, enrolments, daily_pace, runs_out_in } =
         state.read(move |conn| super::budget(conn, now, &permit.actor, id.0)).await?;
     let count = |state| enrolments.iter().find(|(s, _)| *s == state).map_or(0, |(_, count)| *count);
     let money = |(agreement, money): (crate::programme::Agreement, Money)| AgreementMoney {
@@ -56,6 +64,10 @@ pub async fn get_budget(state: web::Data<State>, permit: MayReadBudget, id: Path
         as_of: now,
         total,
         agreements: agreements.into_iter().map(money).collect(),
+        held: held
+            .into_iter()
+            .map(|(producer_id, producer, amount)| HeldAnswer { producer_id, producer, amount })
+            .collect(),
         enrolments: Counts {
             waiting: count(enrolment::State::Waiting),
             active: count(enrolment::State::Active),

@@ -2,21 +2,21 @@
 
 pub mod api;
 
-use crate::access::Actor;
+use crate::access::{self, Actor};
 use crate::db::Conn;
 use crate::enrolment;
 use crate::kit::error::Result;
-use crate::kit::id::ProgrammeId;
+use crate::kit::id::{AgreementId, OrganisationId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Month};
 use crate::ledger::{self, TransferCode};
-use crate::programme::{self, Agreement};
+use crate::programme::{self, Agreement, AgreementKind};
 
 /// How many days of promises make the present pace.
 const PACE_DAYS: i64 = 90;
 
 /// One agreement's money, or a programme's;
-/// `granted + contributed - refunded = available + committed + issued - returned`.
+/// `granted + contributed + pooled - refunded = available + committed + issued - returned`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Money {
     pub granted: Cents,
@@ -24,6 +24,10 @@ pub struct Money {
     pub contributed: Cents,
     /// and paid back to them.
     pub refunded: Cents,
+    /// Paid above the price, and in the pot;
+    pub pooled: Cents,
+    /// of purchases that may still be undone.
+    pub surplus: Cents,
     /// Free to be promised.
     pub available: Cents,
     /// Promised for periods that have not opened.
@@ -43,13 +47,15 @@ impl Money {
         let redeemed = of(TransferCode::Redeem) - of(TransferCode::Void);
         let (issued, returned) = (of(TransferCode::Issue), of(TransferCode::Return));
         let promised = of(TransferCode::Commit) - of(TransferCode::Release);
-        let (granted, contributed, refunded) =
-            (of(TransferCode::Grant), of(TransferCode::Contribute), of(TransferCode::Refund));
+        let (granted, contributed) = (of(TransferCode::Grant), of(TransferCode::Contribute));
+        let (refunded, pooled) = (of(TransferCode::Refund), of(TransferCode::Pool));
         Ok(Money {
             granted,
             contributed,
             refunded,
-            available: granted + contributed - refunded - promised + returned,
+            pooled,
+            surplus: of(TransferCode::Collect) - totals.given_back() - pooled,
+            available: granted + contributed + pooled - refunded - promised + returned,
             committed: promised - issued,
             issued,
             redeemed,
@@ -64,6 +70,8 @@ impl std::ops::AddAssign for Money {
         self.granted += other.granted;
         self.contributed += other.contributed;
         self.refunded += other.refunded;
+        self.pooled += other.pooled;
+        self.surplus += other.surplus;
         self.available += other.available;
         self.committed += other.committed;
         self.issued += other.issued;
@@ -77,6 +85,8 @@ impl std::ops::AddAssign for Money {
 pub struct Budget {
     pub total: Money,
     pub agreements: Vec<(Agreement, Money)>,
+    /// What producers have collected for the common pot.
+    pub held: Vec<(OrganisationId, String, Cents)>,
     /// How many enrolments are in each state.
     pub enrolments: Vec<(enrolment::State, i64)>,
     /// Cents newly promised a day, net of what came back, over the last 90 days (or since the first promise).
@@ -104,11 +114,26 @@ pub fn budget(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> 
     let days = ((now.as_second() - first.as_second()) / 86_400).clamp(1, PACE_DAYS);
     let daily_pace = Cents(promised.0.max(0) / days);
     let today = programme.zone()?.day_of(now);
-    // what an agreement that is over has left can no longer be promised
-    let live = agreements.iter().filter(|(agreement, _)| agreement.ends_on >= today);
+    // what an agreement that is over has left can no longer be promised, nor in fixed shares what a pot has
+    let promising: Vec<AgreementId> = programme::promising(conn, &programme)?.iter().map(|a| a.id).collect();
+    let live = agreements.iter().filter(|(a, _)| a.ends_on >= today && promising.contains(&a.id));
     let promisable = live.map(|(_, money)| money.available).sum();
     let runs_out_in = runs_out(promisable, daily_pace).map(|days| today.plus_days(days).month());
-    Ok(Budget { total, agreements, enrolments: enrolment::counts(conn, id)?, daily_pace, runs_out_in })
+    let held = held(conn, &agreements)?;
+    Ok(Budget { total, agreements, held, enrolments: enrolment::counts(conn, id)?, daily_pace, runs_out_in })
+}
+
+/// What each producer has collected for the pot among some agreements, by name.
+fn held(conn: &mut Conn, agreements: &[(Agreement, Money)]) -> Result<Vec<(OrganisationId, String, Cents)>> {
+    let mut held = Vec::new();
+    for (pot, _) in agreements.iter().filter(|(agreement, _)| agreement.kind == AgreementKind::Pot) {
+        for (producer, amount) in ledger::held(conn, pot.id)? {
+            held.push((producer, access::organisation_name(conn, producer)?, amount));
+        }
+    }
+    held.retain(|(_, _, amount)| amount.is_positive());
+    held.sort_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
+    Ok(held)
 }
 
 /// In how many days nothing is left; none if the pace never gets there within some decades.

@@ -10,7 +10,7 @@ mod verify;
 use std::collections::BTreeMap;
 
 use crate::db::Conn;
-use crate::kit::error::Result;
+use crate::kit::error::{Error, Result};
 use crate::kit::id::{AccountId, AgreementId, HoldPartId, OrganisationId, PartId, ReferenceId, TransferId};
 use crate::kit::keys::{Digest32, sha256};
 use crate::kit::money::Cents;
@@ -31,6 +31,10 @@ crate::text_enum! {
         Reserved = "reserved",
         /// What one producer is owed.
         Payable = "payable",
+        /// What one producer has collected for the common pot, below zero.
+        Held = "held",
+        /// Collected for the pot by purchases that may still be undone.
+        Surplus = "surplus",
     }
 }
 
@@ -46,7 +50,7 @@ crate::text_enum! {
         Issue = "issue",
         /// allowance → payable, or reserved → payable where a hold is captured
         Redeem = "redeem",
-        /// payable → allowance, or payable → reserved
+        /// payable → allowance, payable → reserved, or surplus → held
         Void = "void",
         /// allowance → available
         Return = "return",
@@ -58,6 +62,10 @@ crate::text_enum! {
         Hold = "hold",
         /// reserved → allowance
         Free = "free",
+        /// held → surplus
+        Collect = "collect",
+        /// surplus → available
+        Pool = "pool",
     }
 }
 
@@ -164,12 +172,28 @@ pub fn open_reserved(conn: &mut Conn, part: HoldPartId, agreement: AgreementId) 
 
 /// What is owed to a producer under an agreement; the account opens with the first sale.
 pub fn payable(conn: &mut Conn, now: Instant, agreement: AgreementId, producer: OrganisationId) -> Result<AccountId> {
-    if let Some(id) = store::payable(conn, agreement, producer)? {
+    account(conn, now, agreement, AccountKind::Payable, Some(producer))
+}
+
+/// The one account of a kind that an agreement has, or has for a producer; it opens with its first use.
+pub fn account(
+    conn: &mut Conn,
+    now: Instant,
+    agreement: AgreementId,
+    kind: AccountKind,
+    producer: Option<OrganisationId>,
+) -> Result<AccountId> {
+    if let Some(id) = store::account(conn, agreement, kind, producer)? {
         return Ok(id);
     }
-    store::insert_payable(conn, AccountId::new(now), agreement, producer)?;
-    store::payable(conn, agreement, producer)?
-        .ok_or_else(|| crate::kit::error::Error::internal("a payable account vanished while it was opened"))
+    store::insert_if_missing(conn, AccountId::new(now), agreement, kind, producer)?;
+    store::account(conn, agreement, kind, producer)?
+        .ok_or_else(|| Error::Internal(format!("a {kind} account vanished while it was opened")))
+}
+
+/// What each producer has collected for a pot.
+pub fn held(conn: &mut Conn, pot: AgreementId) -> Result<BTreeMap<OrganisationId, Cents>> {
+    store::held(conn, pot)
 }
 
 /// The accounts of each of some agreements, with what `available` holds.
@@ -200,7 +224,10 @@ pub fn totals(
     from: Option<Instant>,
     until: Option<Instant>,
 ) -> Result<Totals> {
-    store::totals(conn, agreement, from, until).map(Totals)
+    let mut sums = store::totals(conn, agreement, from, until)?;
+    let given_back = store::given_back(conn, agreement, from, until)?;
+    *sums.entry(TransferCode::Void).or_default() -= given_back;
+    Ok(Totals { sums, given_back })
 }
 
 /// When an agreement's first transfer of a code was recorded.
@@ -215,7 +242,16 @@ pub fn last(conn: &mut Conn, agreement: AgreementId) -> Result<Option<Instant>> 
 
 /// The agreement and producer of each of some payable accounts; what is no payable account is left out.
 pub fn payables(conn: &mut Conn, accounts: &[AccountId]) -> Result<BTreeMap<AccountId, (AgreementId, OrganisationId)>> {
-    store::payables(conn, accounts)
+    producers_of(conn, AccountKind::Payable, accounts)
+}
+
+/// The agreement and producer of each of some accounts of a kind; others are left out.
+pub fn producers_of(
+    conn: &mut Conn,
+    kind: AccountKind,
+    accounts: &[AccountId],
+) -> Result<BTreeMap<AccountId, (AgreementId, OrganisationId)>> {
+    store::producers_of(conn, kind, accounts)
 }
 
 /// Every account that transfers of a code have credited, with the last time one did.
@@ -228,20 +264,29 @@ pub fn count(conn: &mut Conn, codes: &[TransferCode]) -> Result<i64> {
     store::count(conn, codes)
 }
 
-/// Sums of transfers by code.
+/// Sums of transfers by code; voids are of what was paid, and apart what was collected for a pot and given back.
 #[derive(Clone, Debug, Default)]
-pub struct Totals(BTreeMap<TransferCode, Cents>);
+pub struct Totals {
+    sums: BTreeMap<TransferCode, Cents>,
+    given_back: Cents,
+}
 
 impl Totals {
     pub fn of(&self, code: TransferCode) -> Cents {
-        self.0.get(&code).copied().unwrap_or_default()
+        self.sums.get(&code).copied().unwrap_or_default()
+    }
+
+    /// What producers had collected with purchases that were undone.
+    pub fn given_back(&self) -> Cents {
+        self.given_back
     }
 
     /// Adds those of a later time.
     pub fn add(&mut self, later: &Totals) {
-        for (&code, &sum) in &later.0 {
-            *self.0.entry(code).or_default() += sum;
+        for (&code, &sum) in &later.sums {
+            *self.sums.entry(code).or_default() += sum;
         }
+        self.given_back += later.given_back;
     }
 }
 

@@ -60,13 +60,19 @@ pub fn insert_account(
     Ok(())
 }
 
-/// Two sales may open the same payable at once: the second finds the first's.
-pub fn insert_payable(conn: &mut Conn, id: AccountId, agreement: AgreementId, producer: OrganisationId) -> Result<()> {
+/// Two sales may open the same account at once: the second finds the first's.
+pub fn insert_if_missing(
+    conn: &mut Conn,
+    id: AccountId,
+    agreement: AgreementId,
+    kind: AccountKind,
+    producer: Option<OrganisationId>,
+) -> Result<()> {
     let insert = diesel::insert_into(accounts::table)
         .values((
             accounts::id.eq(id),
             accounts::agreement_id.eq(agreement),
-            accounts::kind.eq(AccountKind::Payable),
+            accounts::kind.eq(kind),
             accounts::producer_id.eq(producer),
         ))
         .on_conflict_do_nothing();
@@ -74,21 +80,40 @@ pub fn insert_payable(conn: &mut Conn, id: AccountId, agreement: AgreementId, pr
     Ok(())
 }
 
-pub fn payable(conn: &mut Conn, agreement: AgreementId, producer: OrganisationId) -> Result<Option<AccountId>> {
-    Ok(accounts::table
+pub fn account(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    kind: AccountKind,
+    producer: Option<OrganisationId>,
+) -> Result<Option<AccountId>> {
+    let query = accounts::table
         .filter(accounts::agreement_id.eq(agreement))
-        .filter(accounts::producer_id.eq(producer))
-        .filter(accounts::kind.eq(AccountKind::Payable))
+        .filter(accounts::kind.eq(kind))
         .select(accounts::id)
-        .first(conn)
-        .optional()?)
+        .into_boxed();
+    let query = match producer {
+        Some(producer) => query.filter(accounts::producer_id.eq(producer)),
+        None => query.filter(accounts::producer_id.is_null()),
+    };
+    Ok(query.first(conn).optional()?)
+}
+
+/// What each producer's account for a pot is below zero.
+pub fn held(conn: &mut Conn, pot: AgreementId) -> Result<BTreeMap<OrganisationId, Cents>> {
+    let rows: Vec<(OrganisationId, Cents)> = accounts::table
+        .filter(accounts::agreement_id.eq(pot))
+        .filter(accounts::kind.eq(AccountKind::Held))
+        .filter(accounts::producer_id.is_not_null())
+        .select((accounts::producer_id.assume_not_null(), accounts::balance_cents))
+        .load(conn)?;
+    Ok(rows.into_iter().map(|(producer, balance)| (producer, -balance)).collect())
 }
 
 /// One guarded statement: the check and the change cannot be parted.
 pub fn move_balance(conn: &mut Conn, account: AccountId, change: Cents) -> Result<()> {
     let moved = diesel::update(accounts::table)
         .filter(accounts::id.eq(account))
-        .filter(accounts::kind.eq(AccountKind::Funder).or(accounts::balance_cents.ge(-change)))
+        .filter(accounts::kind.eq_any([AccountKind::Funder, AccountKind::Held]).or(accounts::balance_cents.ge(-change)))
         .set(accounts::balance_cents.eq(accounts::balance_cents + change.0))
         .execute(conn)?;
     match moved {
@@ -162,6 +187,29 @@ pub fn totals(
     Ok(query.load(conn)?.into_iter().collect())
 }
 
+/// What was collected for a pot and given back by voids.
+pub fn given_back(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    from: Option<Instant>,
+    until: Option<Instant>,
+) -> Result<Cents> {
+    let mut query = transfers::table
+        .inner_join(accounts::table.on(accounts::id.eq(transfers::debit_account)))
+        .filter(transfers::agreement_id.eq(agreement))
+        .filter(transfers::code.eq(TransferCode::Void))
+        .filter(accounts::kind.eq(AccountKind::Surplus))
+        .select(SumCents(transfers::amount_cents))
+        .into_boxed();
+    if let Some(from) = from {
+        query = query.filter(transfers::recorded_at.ge(from));
+    }
+    if let Some(until) = until {
+        query = query.filter(transfers::recorded_at.lt(until));
+    }
+    Ok(query.first(conn)?)
+}
+
 pub fn first(conn: &mut Conn, agreement: AgreementId, code: TransferCode) -> Result<Option<Instant>> {
     Ok(transfers::table
         .filter(transfers::agreement_id.eq(agreement))
@@ -210,13 +258,17 @@ pub fn accounts_after(conn: &mut Conn, after: Option<AccountId>, limit: i64) -> 
     Ok(query.load(conn)?)
 }
 
-/// The agreement and producer of each of some payable accounts; others are left out.
-pub fn payables(conn: &mut Conn, ids: &[AccountId]) -> Result<BTreeMap<AccountId, (AgreementId, OrganisationId)>> {
+/// The agreement and producer of each of some accounts of a kind; others are left out.
+pub fn producers_of(
+    conn: &mut Conn,
+    kind: AccountKind,
+    ids: &[AccountId],
+) -> Result<BTreeMap<AccountId, (AgreementId, OrganisationId)>> {
     let mut found = BTreeMap::new();
     for ids in ids.chunks(CHUNK) {
         let rows: Vec<(AccountId, AgreementId, OrganisationId)> = accounts::table
             .filter(accounts::id.eq_any(ids))
-            .filter(accounts::kind.eq(AccountKind::Payable))
+            .filter(accounts::kind.eq(kind))
             .filter(accounts::producer_id.is_not_null())
             .select((accounts::id, accounts::agreement_id, accounts::producer_id.assume_not_null()))
             .load(conn)?;

@@ -36,6 +36,7 @@ impl std::fmt::Display for Finding {
 fn way(code: TransferCode, sides: [Option<AccountKind>; 2]) -> (AccountKind, AccountKind) {
     use AccountKind::*;
     match code {
+        TransferCode::Void if sides[0] == Some(Surplus) => (Surplus, Held),
         TransferCode::Grant => (Funder, Available),
         TransferCode::Commit => (Available, Committed),
         TransferCode::Release => (Committed, Available),
@@ -49,6 +50,8 @@ fn way(code: TransferCode, sides: [Option<AccountKind>; 2]) -> (AccountKind, Acc
         TransferCode::Refund => (Available, Funder),
         TransferCode::Hold => (Allowance, Reserved),
         TransferCode::Free => (Reserved, Allowance),
+        TransferCode::Collect => (Held, Surplus),
+        TransferCode::Pool => (Surplus, Available),
     }
 }
 
@@ -96,7 +99,7 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
             let what = format!("{} account holds {} but the journal says {sum}", account.kind, account.balance_cents);
             findings.push(Finding::new("accounts", account.id, what));
         }
-        if (account.kind == AccountKind::Funder) != (account.balance_cents < Cents::ZERO)
+        if [AccountKind::Funder, AccountKind::Held].contains(&account.kind) != (account.balance_cents < Cents::ZERO)
             && account.balance_cents != Cents::ZERO
         {
             findings.push(Finding::new(

@@ -5,7 +5,7 @@
 
 use data_encoding::HEXLOWER;
 
-use super::Report;
+use super::{Pot, Report};
 use crate::kit::keys::sha256;
 use crate::kit::money::Cents;
 use crate::programme::AgreementKind;
@@ -114,6 +114,12 @@ fn in_french(word: &str) -> &str {
         "payable" => "dû aux producteurs",
         "opening" => "ouverture",
         "granted" => "accordé",
+        "surplus" => "supplément",
+        "held" => "détenu par les producteurs",
+        "holder" => "détenteur",
+        "collected" => "collecté",
+        "given_back" => "restitué",
+        "pooled" => "versé à la caisse",
         "contributed" => "versé par les ménages",
         "refunded" => "remboursé aux ménages",
         "released" => "désengagé",
@@ -166,6 +172,7 @@ fn rows(report: &Report) -> impl Iterator<Item = Row<'_>> {
     head.into_iter()
         .chain([month])
         .chain(flows(report))
+        .chain(report.pot.iter().flat_map(of_pot))
         .chain(report.by_producer.iter().flat_map(|p| {
             let count = |n: usize| i64::try_from(n).ok();
             let row = |kind, count, amount| Row {
@@ -208,6 +215,7 @@ fn flows(report: &Report) -> impl Iterator<Item = Row<'_>> {
         row("available", "opening", available.opening),
         row("available", "granted", available.granted),
         row("available", "contributed", available.contributed),
+        row("available", "pooled", available.pooled),
         row("available", "committed", available.committed),
         row("available", "released", available.released),
         row("available", "returned", available.returned),
@@ -231,7 +239,39 @@ fn flows(report: &Report) -> impl Iterator<Item = Row<'_>> {
     ]
     .into_iter()
     // what a funder's own agreement never has is not in its file
-    .filter(move |row| pot || !["contributed", "refunded"].contains(&row.item))
+    .filter(move |row| pot || !["contributed", "pooled", "refunded"].contains(&row.item))
+}
+
+fn of_pot(Pot { surplus, held, by_holder }: &Pot) -> impl Iterator<Item = Row<'_>> {
+    let row = |section, item, amount| Row { section, item, amount: Some(amount), ..Row::default() };
+    let holders = by_holder.iter().flat_map(|holder| {
+        let row = |kind, amount| Row {
+            section: "holder",
+            name: holder.producer.as_str(),
+            kind,
+            amount: Some(amount),
+            ..Row::default()
+        };
+        [
+            row("opening", holder.held.opening),
+            row("collected", holder.held.collected),
+            row("given_back", holder.held.given_back),
+            row("closing", holder.held.closing),
+        ]
+    });
+    [
+        row("surplus", "opening", surplus.opening),
+        row("surplus", "collected", surplus.collected),
+        row("surplus", "given_back", surplus.given_back),
+        row("surplus", "pooled", surplus.pooled),
+        row("surplus", "closing", surplus.closing),
+        row("held", "opening", held.opening),
+        row("held", "collected", held.collected),
+        row("held", "given_back", held.given_back),
+        row("held", "closing", held.closing),
+    ]
+    .into_iter()
+    .chain(holders)
 }
 
 fn controls(report: &Report) -> impl Iterator<Item = Row<'_>> {

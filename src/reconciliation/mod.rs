@@ -3,6 +3,7 @@
 pub mod api;
 mod communes;
 mod csv;
+mod pot;
 mod store;
 mod verify;
 
@@ -23,6 +24,7 @@ use crate::ledger::{self, Totals, Transfer, TransferCode};
 use crate::programme::{self, Agreement, AgreementKind};
 
 pub use csv::Flavour;
+pub use pot::Pot;
 pub use verify::verify;
 
 /// A month of one agreement. Every block holds: opening, what came in, what went out, closing.
@@ -37,6 +39,8 @@ pub struct Report {
     pub committed: Committed,
     pub outstanding: Outstanding,
     pub payable: Payable,
+    /// Only a common pot has it.
+    pub pot: Option<Pot>,
     pub by_producer: Vec<ProducerRow>,
     pub by_commune: Vec<CommuneRow>,
     pub lines: Vec<Line>,
@@ -70,6 +74,8 @@ pub struct Available {
     pub granted: Cents,
     /// Paid in by households, where the agreement is a pot.
     pub contributed: Cents,
+    /// Paid above the price, and no more to be undone.
+    pub pooled: Cents,
     pub committed: Cents,
     pub released: Cents,
     pub returned: Cents,
@@ -183,6 +189,10 @@ pub fn report(
     let mut by_commune = BTreeMap::<String, (Cents, Cents)>::new();
     for (redemption, transfers) in by_purchase(journal) {
         let purchase = purchases.get(&redemption).ok_or_else(|| Error::internal("a transfer without its purchase"))?;
+        if purchase.covered == Cents::ZERO {
+            // nothing was paid: what was collected for the pot, and is given back
+            continue;
+        }
         let name = producers.get(&purchase.producer).cloned().unwrap_or_default();
         for (code, day, part) in transfers {
             let voided = code == TransferCode::Void;
@@ -220,6 +230,14 @@ pub fn report(
     // a draft may still change its name and its zone
     let over = until <= now && programme.state != programme::State::Draft;
     let status = if over { Status::Final } else { Status::Open };
+    let pot = match agreement.kind {
+        AgreementKind::Grant => None,
+        AgreementKind::Pot => Some(Pot {
+            surplus: pot::surplus(&opening, &moved),
+            held: pot::held(&opening, &moved),
+            by_holder: pot::by_holder(conn, agreement.id, from, until)?,
+        }),
+    };
     let mut report = Report {
         agreement: heading(conn, &agreement, programme.name)?,
         month,
@@ -230,6 +248,7 @@ pub fn report(
         committed: committed(&opening, &moved),
         outstanding: outstanding(&opening, &moved),
         payable: payable(&opening, &moved),
+        pot,
         by_producer,
         by_commune: communes::rows(&households, &territory, &by_commune),
         control: control(&lines),
@@ -289,12 +308,13 @@ impl Pseudonyms<'_> {
 
 fn available(opening: &Totals, moved: &Totals) -> Available {
     use TransferCode::*;
-    let paid_in = |t: &Totals| t.of(Grant) + t.of(Contribute) - t.of(Refund);
+    let paid_in = |t: &Totals| t.of(Grant) + t.of(Contribute) + t.of(Pool) - t.of(Refund);
     let held = |t: &Totals| paid_in(t) - t.of(Commit) + t.of(Release) + t.of(Return);
     Available {
         opening: held(opening),
         granted: moved.of(Grant),
         contributed: moved.of(Contribute),
+        pooled: moved.of(Pool),
         committed: moved.of(Commit),
         released: moved.of(Release),
         returned: moved.of(Return),

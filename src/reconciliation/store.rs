@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 
-use crate::db::schema::{accounts, enrolments, organisations, redemptions};
+use crate::db::schema::{accounts, enrolments, organisations, redemptions, transfers};
 use crate::db::{Conn, SumCents};
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, EnrolmentId, OrganisationId, ProgrammeId, RedemptionId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
-use crate::ledger::AccountKind;
+use crate::ledger::{AccountKind, TransferCode};
 
 /// Ids in one statement: below what either database takes.
 const CHUNK: usize = 1_000;
@@ -73,6 +73,31 @@ pub fn households(
         .group_by(enrolments::commune_code)
         .select((enrolments::commune_code, diesel::dsl::count(enrolments::household_id).aggregate_distinct()));
     Ok(counts.load(conn)?.into_iter().collect())
+}
+
+/// What each producer has collected for a pot (`collect`), or given back (`void`), recorded in `from..until`.
+pub fn collected(
+    conn: &mut Conn,
+    pot: AgreementId,
+    code: TransferCode,
+    from: Option<Instant>,
+    until: Instant,
+) -> Result<BTreeMap<OrganisationId, Cents>> {
+    let side = accounts::id.eq(transfers::debit_account).or(accounts::id.eq(transfers::credit_account));
+    let mut query = transfers::table
+        .inner_join(accounts::table.on(side))
+        .filter(transfers::agreement_id.eq(pot))
+        .filter(transfers::code.eq(code))
+        .filter(accounts::kind.eq(AccountKind::Held))
+        .filter(transfers::recorded_at.lt(until))
+        .group_by(accounts::producer_id)
+        .select((accounts::producer_id, SumCents(transfers::amount_cents)))
+        .into_boxed();
+    if let Some(from) = from {
+        query = query.filter(transfers::recorded_at.ge(from));
+    }
+    let rows: Vec<(Option<OrganisationId>, Cents)> = query.load(conn)?;
+    Ok(rows.into_iter().filter_map(|(producer, sum)| Some((producer?, sum))).collect())
 }
 
 /// What an agreement's accounts hold, by kind.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{available, by_purchase, committed, outstanding, payable, store};
+use super::{available, by_purchase, committed, outstanding, payable, pot, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::money::Cents;
@@ -53,7 +53,9 @@ fn wrong(conn: &mut Conn, agreement: &Agreement, zone: &Zone) -> Result<Vec<Stri
     for (kind, reported, _) in balances(&opening, &Totals::default()) {
         // what is set aside is in the households' hands too
         let beside = if kind == AccountKind::Allowance { held.get(&AccountKind::Reserved) } else { None };
-        let held = held.get(&kind).copied().unwrap_or_default() + beside.copied().unwrap_or_default();
+        let balance = held.get(&kind).copied().unwrap_or_default() + beside.copied().unwrap_or_default();
+        // a report tells what producers hold as what they owe
+        let held = if kind == AccountKind::Held { -balance } else { balance };
         if held != reported {
             wrong.push(format!("its {kind} accounts hold {held} but its report would say {reported}"));
         }
@@ -62,14 +64,17 @@ fn wrong(conn: &mut Conn, agreement: &Agreement, zone: &Zone) -> Result<Vec<Stri
 }
 
 /// What a month's report says that the accounts of each kind hold at its beginning and at its end.
-fn balances(opening: &Totals, moved: &Totals) -> [(AccountKind, Cents, Cents); 4] {
+fn balances(opening: &Totals, moved: &Totals) -> [(AccountKind, Cents, Cents); 6] {
     let (available, committed) = (available(opening, moved), committed(opening, moved));
     let (outstanding, payable) = (outstanding(opening, moved), payable(opening, moved));
+    let (surplus, owed) = (pot::surplus(opening, moved), pot::held(opening, moved));
     [
         (AccountKind::Available, available.opening, available.closing),
         (AccountKind::Committed, committed.opening, committed.closing),
         (AccountKind::Allowance, outstanding.opening, outstanding.closing),
         (AccountKind::Payable, payable.opening, payable.closing),
+        (AccountKind::Surplus, surplus.opening, surplus.closing),
+        (AccountKind::Held, owed.opening, owed.closing),
     ]
 }
 
@@ -87,6 +92,9 @@ fn wrong_lines(
     let (mut redeemed, mut voided) = (Cents::ZERO, Cents::ZERO);
     for (redemption, transfers) in by_purchase(journal) {
         let Some(purchase) = purchases.get(&redemption) else { continue };
+        if purchase.covered == Cents::ZERO {
+            continue;
+        }
         for (code, _, part) in transfers {
             if part > purchase.covered {
                 return Ok(Some(format!("its report of {month} bears {part} of {redemption}, which covered less")));

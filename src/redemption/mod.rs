@@ -22,6 +22,7 @@ use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
 use crate::producer;
 use crate::programme::{self, Programme, Rules};
+use crate::surplus;
 use crate::voucher::{self, Presented, Voucher};
 
 pub use decide::{Basket, BasketLine, Decision, History, Situation, decide};
@@ -177,6 +178,11 @@ fn sell(conn: &mut Conn, now: Instant, actor: &Actor, sale: &Sale, decision: &De
     if let Some(hold) = sale.hold {
         hold::capture(conn, now, hold)?;
     }
+    if decision.surplus.is_positive() {
+        let programme = enrolment::by_id(conn, redemption.enrolment_id)?.programme_id;
+        let Redemption { id, producer_id, void_until, .. } = redemption;
+        surplus::collect(conn, now, programme, producer_id, id, decision.surplus, void_until)?;
+    }
     Ok(Purchase { redemption, lines, void: None })
 }
 
@@ -308,8 +314,8 @@ pub fn void(
         Void { redemption_id: id, person_id: actor.person, reason: reason.map(Text::into_string), recorded_at: now };
     store::insert_void(conn, &void)?;
     let enrolment = enrolment::by_id(conn, redemption.enrolment_id)?;
-    if !allowance::bonus::undo(conn, now, id)? {
-        // another server's clock was ahead, and has granted what this purchase earned
+    if !allowance::bonus::undo(conn, now, id)? || !surplus::undo(conn, now, id)? {
+        // another server's clock was ahead, and has granted what this purchase earned, or pooled what it brought
         return Err(Error::Refused(Code::VoidWindowOver));
     }
     if enrolment.state == enrolment::State::Left {
@@ -337,7 +343,10 @@ pub fn void(
             let (hold, _) = hold::by_id(conn, hold)?;
             hold::free(conn, now, &[hold])?
         }
-        None => payments.iter().map(|paid| paid.debit_account.cast()).collect(),
+        None => {
+            let paid = payments.iter().filter(|transfer| transfer.code == TransferCode::Redeem);
+            paid.map(|paid| paid.debit_account.cast()).collect()
+        }
     };
     let programme = programme::by_id(conn, enrolment.programme_id)?;
     let grace_days = enrolment::rules(conn, &enrolment)?.void_grace_days;

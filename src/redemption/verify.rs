@@ -30,7 +30,9 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
         last = Some(end.id);
         count += page.len();
         let transfers = ledger::transfers_of_all(conn, &page.iter().map(|r| r.id.cast()).collect::<Vec<_>>())?;
-        paid += transfers.len();
+        // what was collected, and given back, is the surplus's own business but for the void
+        let transfers: Vec<Transfer> = transfers.into_iter().filter(|t| t.code != TransferCode::Pool).collect();
+        paid += transfers.iter().filter(|t| t.code != TransferCode::Collect).count();
         let payments = || transfers.iter().filter(|t| t.code == TransferCode::Redeem);
         let reserved = hold::reserved(conn, &payments().map(|t| t.debit_account).collect::<Vec<_>>())?;
         let part = |t: &Transfer| reserved.get(&t.debit_account).map_or(t.debit_account.cast(), |of| of.part);
@@ -78,11 +80,10 @@ fn wrong(purchase: &Purchase, transfers: &[&Transfer], sides: &Sides) -> Vec<Str
                 && v.amount_cents == paid.amount_cents
         })
     };
+    let made = || of(TransferCode::Redeem).chain(of(TransferCode::Collect));
     match void {
-        Some(_) if !of(TransferCode::Redeem).all(undone) => {
-            wrong.push("was voided but not all of it came back".to_owned())
-        }
-        Some(_) if of(TransferCode::Void).count() != of(TransferCode::Redeem).count() => {
+        Some(_) if !made().all(undone) => wrong.push("was voided but not all of it came back".to_owned()),
+        Some(_) if of(TransferCode::Void).count() != made().count() => {
             wrong.push("was voided but more came back than was paid".to_owned())
         }
         Some(void) if of(TransferCode::Void).any(|t| t.recorded_at != void.recorded_at) => {
