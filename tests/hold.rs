@@ -125,10 +125,14 @@ fn whose_time_is_over_is_free_before_the_scheduler_comes(world: World) {
     let till = &town.tills[0];
     let held = id(&till.hold(&card.token, 4000).expect(201));
     let second = id(&till.hold(&other.token, 4000).expect(201));
+    let asks = town.new_card();
+    till.hold(&asks.token, 6000).expect(201);
     town.world.set_clock("2026-07-03T07:59:59Z");
     assert_eq!((state(till, &held).as_str(), till.check(&card.token)["accepted"].clone()), ("held", json!(true)));
+    assert_eq!(till.check(&asks.token)["code"], "insufficient_balance");
     till.redeem(&card.token, 2001).refused(409, "insufficient_balance");
     town.world.set_clock("2026-07-03T08:00:00Z");
+    assert_eq!(till.check(&asks.token)["accepted"], json!(true));
     assert_eq!(state(till, &held), "released");
     till.capture(&held).refused(409, "hold_state");
     till.client.act(&path(&held, "/release")).expect(204);
@@ -140,9 +144,9 @@ fn whose_time_is_over_is_free_before_the_scheduler_comes(world: World) {
         let list = till.client.get(&format!("/api/v1/holds?state={state}")).expect(200);
         list["items"].as_array().unwrap().len()
     };
-    assert_eq!((by_state("held"), by_state("released"), by_state("captured")), (1, 2, 0));
+    assert_eq!((by_state("held"), by_state("released"), by_state("captured")), (1, 3, 0));
     assert_eq!(state(till, &second), "released");
-    assert_eq!(town.world.advance_to("2026-07-05T08:00:00Z").freed, 1);
+    assert_eq!(town.world.advance_to("2026-07-05T08:00:00Z").freed, 2);
     assert_eq!(schedule::run(&town.world.state.db).unwrap().freed, 0);
     assert_eq!(town.balance(&other.enrolment), 6000);
     town.world.verify();
