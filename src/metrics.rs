@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::http::State;
 use crate::kit::error::{Error, Result};
 use crate::kit::time::Instant;
-use crate::{allowance, audit, db};
+use crate::{allowance, audit, db, hold};
 
 /// How long a scrape waits for the database, before it goes without.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,8 +25,8 @@ static TURN: Mutex<()> = Mutex::new(());
 /// What only the database knows.
 struct Looked {
     version: String,
-    /// Seconds that the oldest period to issue, and the oldest part to close, are late.
-    lags: [(&'static str, i64); 2],
+    /// Seconds that the oldest period to issue, hold to free, and part to close are late.
+    lags: [(&'static str, i64); 3],
     audit_head: i64,
 }
 
@@ -60,6 +60,7 @@ fn look(state: &State, since: Stopwatch) -> Result<Looked> {
         let late = |since: Option<Instant>| since.map_or(0, |since| now.as_second() - since.as_second());
         let lags = [
             ("issue", late(allowance::oldest_to_issue(conn, now)?)),
+            ("free", late(hold::oldest_to_free(conn, now)?)),
             ("close", late(allowance::oldest_to_close(conn, now)?)),
         ];
         Ok(Looked { version: db::version(conn)?, lags, audit_head: audit::head(conn)? })
@@ -80,7 +81,7 @@ fn text(state: &State, looked: Option<Looked>) -> std::result::Result<String, st
         for (what, seconds) in lags {
             lag.get_or_create(&[("what", what)]).set(seconds);
         }
-        let help = "How late the oldest thing due is: a period to issue, a window to close";
+        let help = "How late the oldest thing due is: a period to issue, a hold to free, a window to close";
         now.register_with_unit("primeur_ledger_lag", help, Unit::Seconds, lag);
         let help = "The last entry of the audit log; it never falls";
         now.register("primeur_audit_head_sequence", help, ConstGauge::new(audit_head));

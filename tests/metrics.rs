@@ -14,6 +14,7 @@ use primeur::routes::ROUTES;
 use serde_json::json;
 
 use crate::support::openmetrics::Scrape;
+use crate::support::town::Setup;
 use crate::support::{Process, Town, World, on_both_databases};
 
 on_both_databases!(
@@ -150,7 +151,7 @@ fn no_label_tells_who_or_which(world: World) {
 
 fn what_is_late_is_told_in_seconds(world: World) {
     let watch = Watch::over(&world.state);
-    let town = Town::new(world);
+    let town = Town::with(world, Setup::setting_aside());
     let card = town.new_card();
     let lag = |what: &str| watch.scrape().value("primeur_ledger_lag_seconds", &[("what", what)]);
     primeur::schedule::run(&town.world.state.db).unwrap();
@@ -162,6 +163,12 @@ fn what_is_late_is_told_in_seconds(world: World) {
     assert_eq!((lag("issue"), lag("close")), (0.0, 5400.0), "the first purchase issues what it needs");
     primeur::schedule::run(&town.world.state.db).unwrap();
     assert_eq!((lag("issue"), lag("close")), (0.0, 0.0));
+    // a basket that nobody fetches for two days, and an hour more
+    town.tills[0].hold(&card.token, 100).expect(201);
+    town.world.set_clock("2026-08-03T00:30:00Z");
+    assert_eq!(lag("free"), 3600.0);
+    primeur::schedule::run(&town.world.state.db).unwrap();
+    assert_eq!(lag("free"), 0.0);
 
     let scrape = watch.scrape();
     assert!(scrape.has("primeur_database_info") && scrape.has("primeur_build_info"));
@@ -241,7 +248,7 @@ fn the_service_serves_its_metrics_on_their_own_address_and_only_there() {
     let now = world.state.db.now().as_second() as f64;
     assert!((now - 120.0..=now + 1.0).contains(&looked), "{looked}");
     assert_eq!(scrape.value("primeur_scheduler_failures_total", &[]), 0.0);
-    assert_eq!(scrape.values_of("what").len(), 6, "{:?}", scrape.values_of("what"));
+    assert_eq!(scrape.values_of("what").len(), 10, "{:?}", scrape.values_of("what"));
 
     let mut child = process.child.take().unwrap();
     let stopped = std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap();

@@ -145,6 +145,11 @@ pub fn enrolments_to_free(
     store::enrolments_to_free(conn, now, after, limit)
 }
 
+/// When the time of the oldest hold that is over and not freed was over.
+pub fn oldest_to_free(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
+    store::oldest_to_free(conn, now)
+}
+
 /// Frees every hold of some enrolments whose time is over; returns how many. Whoever is about to spend does it first, so
 /// that nobody is refused because the scheduler is late. Enrolments must come in order of id.
 pub fn free_expired(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {

@@ -198,6 +198,11 @@ pub fn enrolments_to_free(
     Ok(query.load(conn)?)
 }
 
+pub fn oldest_to_free(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
+    let over = holds::table.filter(holds::state.eq(State::Held)).filter(holds::expires_at.le(now));
+    Ok(over.select(diesel::dsl::min(holds::expires_at)).first(conn)?)
+}
+
 pub fn with_lines(conn: &mut Conn, of: Vec<Hold>) -> Result<Vec<(Hold, Vec<Line>)>> {
     let ids: Vec<HoldId> = of.iter().map(|hold| hold.id).collect();
     let lines: Vec<Line> = hold_lines::table
