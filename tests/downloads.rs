@@ -30,13 +30,13 @@ fn download(town: &Town, accept: &str) -> String {
     String::from_utf8(answer.bytes).unwrap()
 }
 
-fn parse(file: &str, delimiter: u8) -> Vec<Vec<String>> {
+pub fn parse(file: &str, delimiter: u8) -> Vec<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).from_reader(file.as_bytes());
     reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
 }
 
 /// The rows of the file as the JSON report has them.
-fn rows(report: &Value) -> Vec<Vec<String>> {
+pub fn rows(report: &Value) -> Vec<Vec<String>> {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -58,15 +58,40 @@ fn rows(report: &Value) -> Vec<Vec<String>> {
         row([&json!("report"), &json!(item), name, empty, empty, empty, empty, empty, empty]);
     }
     row([&json!("report"), &json!("month"), empty, empty, &report["month"], empty, empty, empty, empty]);
+    let available =
+        ["opening", "granted", "contributed", "pooled", "committed", "released", "returned", "refunded", "closing"];
     for (block, items) in [
-        ("available", &["opening", "granted", "committed", "released", "returned", "closing"][..]),
+        ("available", &available[..]),
         ("committed", &["opening", "committed", "released", "issued", "closing"]),
         ("outstanding", &["opening", "issued", "redeemed", "voided", "returned", "closing"]),
         ("payable", &["opening", "redeemed", "voided", "closing"]),
     ] {
         assert_eq!(report[block].as_object().unwrap().len(), items.len());
         for item in items {
-            row([&json!(block), &json!(item), empty, empty, empty, empty, empty, &report[block][item], empty]);
+            let amount = &report[block][item];
+            // what only a common pot has
+            if agreement["kind"] != "pot" && ["contributed", "pooled", "refunded"].contains(item) {
+                assert_eq!(amount, "0.00");
+                continue;
+            }
+            row([&json!(block), &json!(item), empty, empty, empty, empty, empty, amount, empty]);
+        }
+    }
+    if !report["pot"].is_null() {
+        let pot = &report["pot"];
+        for (block, items) in [
+            ("surplus", &["opening", "collected", "given_back", "pooled", "closing"][..]),
+            ("held", &["opening", "collected", "given_back", "closing"]),
+        ] {
+            for item in items {
+                row([&json!(block), &json!(item), empty, empty, empty, empty, empty, &pot[block][item], empty]);
+            }
+        }
+        for holder in pot["by_holder"].as_array().unwrap() {
+            for kind in ["opening", "collected", "given_back", "closing"] {
+                let name = &holder["producer"];
+                row([&json!("holder"), empty, name, &json!(kind), empty, empty, empty, &holder[kind], empty]);
+            }
         }
     }
     for p in report["by_producer"].as_array().unwrap() {

@@ -56,6 +56,14 @@ fn a_migration_that_was_released_is_never_edited() {
             "postgres/00000000000002_access_and_privacy",
             "fd2d983761f1d6feaaac4ee4e4033b216d5f29587de455d43e209f6debbc9af9",
         ),
+        (
+            "sqlite/00000000000003_begun_second_factors",
+            "aa67e952dc2edcd8b661c49742d5be7bc74ee23c116994f9a391c580445319d6",
+        ),
+        (
+            "postgres/00000000000003_begun_second_factors",
+            "4ca980b196c7ad5dbcc3fb973b8be7dbe2d5ee52c728144fb225922d78d65653",
+        ),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(file).join("up.sql");
         assert_eq!(HEXLOWER.encode(&sha256(&std::fs::read(path).unwrap())), digest, "{file} was edited");

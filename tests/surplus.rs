@@ -5,6 +5,7 @@ use std::thread;
 use primeur::schedule;
 use serde_json::{Value, json};
 
+use crate::downloads::{parse, rows};
 use crate::support::sql::Sql;
 use crate::support::town::{Setup, Till, rules};
 use crate::support::{Answer, Town, World, euros, id, on_both_databases};
@@ -91,8 +92,12 @@ fn what_is_paid_above_the_price_reaches_the_pot_once_it_can_no_longer_be_undone(
     );
     assert_eq!((&july["available"]["pooled"], &july["available"]["closing"]), (&json!("6.03"), &json!("6.03")));
     assert_eq!(july["lines"], json!([]), "a surplus is no purchase that the pot has paid");
-    let csv = town.manager.get(&format!("/api/v1/agreements/{pot}/reconciliations/2026-07?format=csv-excel-fr"));
-    let csv = String::from_utf8(csv.bytes).unwrap();
+    let file = |format: &str| {
+        let file = town.manager.get(&format!("/api/v1/agreements/{pot}/reconciliations/2026-07?format={format}"));
+        String::from_utf8(file.bytes).unwrap()
+    };
+    assert_eq!(parse(&file("csv"), b','), rows(&july));
+    let csv = file("csv-excel-fr");
     for line in ["disponible;versé à la caisse;;;;;;6,03;", "détenteur;;Ferme 0;collecté;;;;5,03;"] {
         assert!(csv.contains(line), "{csv}");
     }

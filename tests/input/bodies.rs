@@ -39,9 +39,10 @@ fn a_body_that_is_no_json_is_malformed_whatever_it_was_for(world: World) {
         ] {
             bench.refused(&operation, "application/json", body, 400, "malformed_json");
         }
-        // only the reason of a void and the kind of an approved seller may be left out, and what a second factor begins
-        // with, whose parts are asked for by name
-        if !["void_redemption", "approve_producer", "begin_second_factor"].contains(&operation.id.as_str()) {
+        // only the reason of a void, the kind of an approved seller and what was fetched of a basket may be left out, and
+        // what a second factor begins with, whose parts are asked for by name
+        let may_be_left_out = ["void_redemption", "approve_producer", "capture_hold", "begin_second_factor"];
+        if !may_be_left_out.contains(&operation.id.as_str()) {
             bench.refused(&operation, "application/json", b"", 400, "malformed_json");
         }
     }
