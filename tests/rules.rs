@@ -1,8 +1,10 @@
 //! Rules in force: what they cover at a till, whom they bind, and whom a change of theirs leaves alone.
 
+use primeur::schedule;
 use serde_json::{Value, json};
 
 use crate::household::audit;
+use crate::support::sql::Sql;
 use crate::support::town::{Setup, rules};
 use crate::support::{Answer, Town, World, on_both_databases};
 
@@ -114,15 +116,27 @@ fn but_for_the_amounts(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
     (answer.status, headers, body)
 }
 
+/// How many rows more each table has, of those that have more.
+fn added(before: &[(String, i64)], after: &[(String, i64)]) -> Vec<(String, i64)> {
+    let more = before.iter().zip(after).map(|((table, before), (_, after))| (table.clone(), after - before));
+    more.filter(|(_, more)| *more != 0).collect()
+}
+
 fn the_till_tells_two_households_of_different_tariffs_apart_by_two_amounts_only(world: World) {
     let town = town(world, three_tariffs());
-    let mut sold = Vec::new();
+    let (mut sold, mut written) = (Vec::new(), Vec::new());
+    // a seller's first purchase opens its accounts
+    redeem(&town, &town.new_card().token, &[("eggs", "1.00")], 100).expect(201);
     for (band, expected) in
         [("low", pair("7.80", "4.20")), ("middle", pair("4.20", "7.80")), ("just", pair("3.00", "9.00"))]
     {
         let card = town.new_card();
         town.worker.put(&format!("/api/v1/enrolments/{}/band", card.enrolment), json!({"band": band})).expect(200);
+        // the month is issued beforehand, for all alike
+        schedule::run(&town.world.state.db).unwrap();
+        let before = Sql::of(&town.world).counts();
         let answer = redeem(&town, &card.token, &[("eggs", "12.00")], 1200);
+        written.push(added(&before, &Sql::of(&town.world).counts()));
         let body = answer.json();
         assert_eq!(body["display"], json!({"accepted": true, "basket": "12.00"}));
         let text = |key: &str| body[key].as_str().unwrap().to_owned();
@@ -135,6 +149,9 @@ fn the_till_tells_two_households_of_different_tariffs_apart_by_two_amounts_only(
         assert_eq!(shown["accepted"], true);
     }
     assert_eq!((&sold[0], &sold[0]), (&sold[1], &sold[2]));
+    // nor by how long it takes: the same is written for each
+    assert_eq!((&written[0], &written[0]), (&written[1], &written[2]));
+    assert!(written[0].contains(&("redemptions".to_owned(), 1)), "{written:?}");
     town.world.verify();
 }
 
@@ -234,7 +251,7 @@ fn sub_purses_pay_for_their_food_and_close_with_their_period(world: World) {
         purses
     };
     let held = |fresh: &str, main: &str| [("fresh".to_owned(), fresh.to_owned()), ("main".to_owned(), main.to_owned())];
-    primeur::schedule::run(&town.world.state.db).unwrap();
+    schedule::run(&town.world.state.db).unwrap();
     assert_eq!(purses(&town.enrolment(&card.enrolment), 1), held("15.00", "45.00"));
     assert_eq!(
         amounts(redeem(&town, &card.token, &[("fruit_vegetables", "4.00"), ("eggs", "6.00")], 1000)),
@@ -249,7 +266,7 @@ fn sub_purses_pay_for_their_food_and_close_with_their_period(world: World) {
     assert_eq!(purses(&town.enrolment(&card.enrolment), 1), held("11.00", "39.00"));
     redeem(&town, &card.token, &[("meat", "40.00")], 4000).refused(409, "insufficient_balance");
     town.world.set_clock("2026-08-01T08:00:00Z");
-    primeur::schedule::run(&town.world.state.db).unwrap();
+    schedule::run(&town.world.state.db).unwrap();
     let enrolment = town.enrolment(&card.enrolment);
     assert_eq!(
         (purses(&enrolment, 1), purses(&enrolment, 2)),
