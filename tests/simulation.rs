@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use primeur::schedule;
+use primeur::{programme, schedule};
 use serde_json::{Value, json};
 
 use crate::support::sql::Sql;
@@ -173,6 +173,13 @@ fn the_command_line_foretells_what_the_api_does_and_needs_no_database() {
     for (more, said) in [(&[][..], "rules: is missing"), (&["--preset", "nowhere"], "preset: must be one of")] {
         let (fine, _, complaint) = run(more);
         assert!(!fine && complaint.contains(said), "{complaint}");
+    }
+    // the example of the documentation, by any preset
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scheme.json");
+    for preset in programme::preset_codes() {
+        let output = process.command(&["simulate", example, "--preset", preset]).output().unwrap();
+        let table = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && table.starts_with("households: 75 asked, "), "{preset}: {table}");
     }
     assert!(!process.directory.join("primeur.db").exists());
 }

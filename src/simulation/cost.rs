@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::funding::Cohort;
 use super::life::{Habit, Pace, Part, live};
-use super::{Estimate, Scheme, TakeUp};
+use super::{Estimate, Kind, Scheme, TakeUp};
 use crate::allowance::in_proportion;
 use crate::kit::money::Cents;
 use crate::kit::time::Month;
-use crate::programme::{FundingRule, purse};
+use crate::programme::{Bands, ChosenBy, FundingRule, purse};
 
 /// By month and the agreement's place.
 type Costs = BTreeMap<(Month, usize), Cents>;
@@ -18,6 +18,33 @@ pub struct Estimates {
     expected: Costs,
     high: Vec<Costs>,
     issued: BTreeMap<Month, Cents>,
+}
+
+/// What households pick that choose their tariff anew at each purchase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    Cheapest,
+    Default,
+    Dearest,
+}
+
+impl Kind {
+    /// The same, picking such a tariff wherever the choice is its own and not said.
+    fn choosing(&self, choice: Choice) -> Kind {
+        let bands = self.rules.bands.as_ref().filter(|bands| bands.chosen_by == ChosenBy::Household);
+        let by_price = |bands: &Bands| {
+            let mut tariffs: Vec<_> = bands.tariffs.iter().collect();
+            tariffs.sort_by_key(|tariff| tariff.price_percent);
+            let picked = match choice {
+                Choice::Cheapest => tariffs.first(),
+                Choice::Default => None,
+                Choice::Dearest => tariffs.last(),
+            };
+            picked.map(|tariff| tariff.code.clone())
+        };
+        let band = self.band.clone().or_else(|| bands.and_then(by_price));
+        Kind { band, ..self.clone() }
+    }
 }
 
 /// Money of one grant with one end, of all households of a cohort.
@@ -41,10 +68,11 @@ impl Pool {
 
 pub fn costs(scheme: &Scheme, cohorts: &[Cohort]) -> Estimates {
     let pools: Vec<Vec<Pool>> = cohorts.iter().map(|cohort| pools(scheme, cohort)).collect();
-    let in_a_way = |take_up: i32, pace: Pace| {
+    let in_a_way = |take_up: i32, pace: Pace, choice: Choice| {
         let mut costs = Costs::new();
         for (cohort, pools) in cohorts.iter().zip(&pools) {
-            add(&mut costs, scheme, cohort, pools, Habit { take_up, pace });
+            let kind = cohort.kind.choosing(choice);
+            add(&mut costs, scheme, cohort, &kind, pools, Habit { take_up, pace });
         }
         costs
     };
@@ -55,10 +83,11 @@ pub fn costs(scheme: &Scheme, cohorts: &[Cohort]) -> Estimates {
         }
     }
     let TakeUp { low, expected, high } = scheme.take_up;
+    let paces = [Pace::AtOnce, Pace::Ahead, Pace::Behind];
     Estimates {
-        low: [Pace::AtOnce, Pace::Ahead, Pace::Behind].map(|pace| in_a_way(low, pace)).to_vec(),
-        expected: in_a_way(expected, Pace::Ahead),
-        high: [Pace::AtOnce, Pace::Ahead, Pace::Behind].map(|pace| in_a_way(high, pace)).to_vec(),
+        low: paces.map(|pace| in_a_way(low, pace, Choice::Dearest)).to_vec(),
+        expected: in_a_way(expected, Pace::Ahead, Choice::Default),
+        high: paces.map(|pace| in_a_way(high, pace, Choice::Cheapest)).to_vec(),
         issued,
     }
 }
@@ -93,9 +122,9 @@ fn pools(scheme: &Scheme, cohort: &Cohort) -> Vec<Pool> {
 }
 
 /// Lives one household of a cohort, and counts what it spends for each of them.
-fn add(costs: &mut Costs, scheme: &Scheme, cohort: &Cohort, pools: &[Pool], habit: Habit) {
+fn add(costs: &mut Costs, scheme: &Scheme, cohort: &Cohort, kind: &Kind, pools: &[Pool], habit: Habit) {
     let parts: Vec<Part> = pools.iter().map(|pool| pool.part.clone()).collect();
-    let spent = live(scheme, &cohort.kind, &cohort.grants, &parts, habit);
+    let spent = live(scheme, kind, &cohort.grants, &parts, habit);
     for (place, pool) in pools.iter().enumerate() {
         let mut months: BTreeMap<Month, Cents> = BTreeMap::new();
         for spent in spent.iter().filter(|spent| spent.part == place) {

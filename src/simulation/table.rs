@@ -55,13 +55,13 @@ fn one(example: &Example, page: &mut String) -> std::fmt::Result {
     let tariff = band.as_ref().map(|band| format!(", tariff {band}")).unwrap_or_default();
     writeln!(
         page,
-        "\n{adults} adults, {children} children{tariff}, from {starts_on}: {total} in {} periods",
+        "\nadults {adults}, children {children}{tariff}, from {starts_on}: {total} in {} periods",
         periods.len()
     )?;
     if let Some(first) = periods.first() {
         let purses: Vec<String> = first.purses.iter().map(|p| format!("{} {}", p.purse, p.amount)).collect();
         let ends = periods.last().map_or(first.ends_on, |last| last.ends_on);
-        writeln!(page, "  first {} ({}), until {ends}", first.amount, purses.join(", "))?;
+        writeln!(page, "  the first period {} ({}); the last ends on {ends}", first.amount, purses.join(", "))?;
     }
     writeln!(page, "  of a basket of {}: {} covered, {} to pay", basket.total, basket.covered, basket.own_part)?;
     writeln!(page, "  the agreements carry {carried} such households")

@@ -121,6 +121,24 @@ fn purchases_are_decided_as_at_the_till() {
 }
 
 #[test]
+fn a_choice_that_is_the_household_s_own_widens_what_a_scheme_may_cost() {
+    let scheme = |chosen_by: &str, group: Value| {
+        let bands = json!({"bands": {"chosen_by": chosen_by, "default": "just", "tariffs": [
+            {"code": "low", "price_percent": 65}, {"code": "just", "price_percent": 90}, {"code": "high", "price_percent": 125}]}});
+        let mut one = json!({"adults": 1, "children": 0, "count": 1});
+        one.as_object_mut().unwrap().extend(group.as_object().unwrap().clone());
+        outcome(json!({"rules": self::rules(bands), "population": [one], "take_up": {"low": 60, "expected": 80, "high": 100}})).cost
+    };
+    // of 35.01: nothing where all pay more than the price; 80 % of it, 28.01; or all of it
+    assert_eq!(scheme("household", json!({})), estimate(0, 2801, 3501));
+    // who says what will be chosen is believed: 60 % is 21.01
+    assert_eq!(scheme("household", json!({"band": "low"})), estimate(2101, 2801, 3501));
+    assert_eq!(scheme("household", json!({"band": "high"})), estimate(0, 0, 0));
+    // and an assigned tariff is no choice
+    assert_eq!(scheme("social_worker", json!({})), estimate(2101, 2801, 3501));
+}
+
+#[test]
 fn caps_and_waits_bound_what_a_month_can_cost() {
     let high = |rules: Value| {
         let mut rules = self::rules(rules);
