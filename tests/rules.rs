@@ -19,6 +19,8 @@ on_both_databases!(
     sub_purses_pay_for_their_food_and_close_with_their_period,
     a_voucher_for_one_kind_of_seller_is_refused_by_the_others,
     rules_that_no_agreement_could_fund_open_no_programme,
+    a_personalised_support_voucher_ends_with_its_year_and_takes_nobody_s_own_money,
+    rules_that_can_no_longer_end_within_the_programme_are_not_put_in_force,
 );
 
 /// The usual rules with others beside them.
@@ -310,16 +312,69 @@ fn rules_that_no_agreement_could_fund_open_no_programme(world: World) {
     short["ends_on"] = json!("2026-06-29");
     let problem = manager.post("/api/v1/programmes", short).refused(422, "invalid_request");
     assert_eq!(problem["fields"][0]["field"], "rules.period");
-    let programme = manager.post("/api/v1/programmes", body).expect(201)["id"].as_str().unwrap().to_owned();
+    let programme = manager.post("/api/v1/programmes", body.clone()).expect(201)["id"].as_str().unwrap().to_owned();
     let (funder, _) = crate::support::town::newcomer(&town.world, manager, "funder", "Petite fondation");
-    let agreement = |reference: &str, granted: &str| {
+    let agreement = |reference: &str, granted: &str, ends_on: &str| {
         json!({"funder_id": funder, "reference": reference, "granted": granted, "starts_on": "2026-01-01",
-               "ends_on": "2027-12-31", "grace_days": 0, "share_weight": 1})
+               "ends_on": ends_on, "grace_days": 0, "share_weight": 1})
     };
     let path = format!("/api/v1/programmes/{programme}");
-    manager.post_once(&format!("{path}/agreements"), agreement("A", "359.99")).expect(201);
+    let sign = |agreement| manager.post_once(&format!("{path}/agreements"), agreement).expect(201);
+    let refused = |field: &str| {
+        let problem = manager.act(&format!("{path}/open")).refused(422, "invalid_request");
+        assert_eq!(problem["fields"][0]["field"], field);
+    };
+    // the last of six months from July on is December
+    sign(agreement("A", "359.99", "2026-12-30"));
+    refused("rules.period");
+    sign(agreement("B", "0.01", "2026-12-31"));
+    manager.act(&format!("{path}/open")).expect(200);
+    let path = "/api/v1/programmes";
+    let mut body = body;
+    body["name"] = json!("Trop peu");
+    let programme = manager.post(path, body).expect(201)["id"].as_str().unwrap().to_owned();
+    let path = format!("{path}/{programme}");
+    manager.post_once(&format!("{path}/agreements"), agreement("A", "359.99", "2027-12-31")).expect(201);
     let problem = manager.act(&format!("{path}/open")).refused(422, "invalid_request");
     assert_eq!(problem["fields"][0]["field"], "rules.amount");
-    manager.post_once(&format!("{path}/agreements"), agreement("B", "0.01")).expect(201);
-    manager.act(&format!("{path}/open")).expect(200);
+}
+
+fn a_personalised_support_voucher_ends_with_its_year_and_takes_nobody_s_own_money(world: World) {
+    let town = Town::new(world);
+    let basis = json!({"code": "personalised_support_voucher", "reference": "CGCT L1611-6"});
+    let mut body = json!({
+        "name": "Chèque d’accompagnement", "starts_on": "2026-01-01", "ends_on": "2027-12-31", "funding_rule": "priority",
+        "rules": rules("60.00", "none"), "communes": [{"code": "62427", "name": "Hénin-Beaumont"}], "legal_basis": basis,
+    });
+    let draft = town.manager.post("/api/v1/programmes", body.clone()).expect(201)["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/programmes/{draft}");
+    let (funder, _) = crate::support::town::newcomer(&town.world, &town.manager, "funder", "Petite fondation");
+    let agreement = json!({"funder_id": funder, "reference": "A", "granted": "1000.00", "starts_on": "2026-01-01",
+        "ends_on": "2027-12-31", "grace_days": 0, "share_weight": 1});
+    town.manager.post_once(&format!("{path}/agreements"), agreement).expect(201);
+    let mut opens = |rules: Value| {
+        body["rules"] = rules;
+        town.manager.put(&path, body.clone()).expect(200);
+        town.manager.act(&format!("{path}/open"))
+    };
+    let problem = opens(rules("60.00", "none")).refused(422, "invalid_request");
+    assert_eq!(problem["fields"][0]["field"], "rules.ends_with_year");
+    let pays_in = json!({"minimum": "1.00", "maximum": "9.00", "required": false, "goes_to": "household"});
+    let problem = opens(rules_and(json!({"ends_with_year": true, "contribution": pays_in})));
+    assert_eq!(problem.refused(422, "invalid_request")["fields"][0]["field"], "rules");
+    opens(rules_and(json!({"ends_with_year": true}))).expect(200);
+    // nor by a change of its rules
+    let path = format!("{path}/rules");
+    town.manager.put(&path, json!({"rules": rules("60.00", "none")})).refused(422, "invalid_request");
+    town.manager.put(&path, json!({"rules": rules_and(json!({"ends_with_year": true, "taper": [50]}))})).expect(200);
+}
+
+fn rules_that_can_no_longer_end_within_the_programme_are_not_put_in_force(world: World) {
+    let town = Town::with(world, Setup { ends_on: "2026-12-31".to_owned(), ..Setup::default() });
+    town.world.set_clock("2026-08-01T08:00:00Z");
+    let problem = change(&town, rules("50.00", "none")).refused(422, "invalid_request");
+    assert_eq!(problem["fields"][0]["field"], "rules.period");
+    let mut five = rules("50.00", "none");
+    five["period"]["count"] = json!(5);
+    change(&town, five).expect(200);
 }

@@ -19,6 +19,7 @@ use crate::kit::error::{Code, Error, Fields, Result};
 use crate::kit::id::{HouseholdId, OrganisationId};
 use crate::kit::keys::{Keys, random};
 use crate::kit::time::Instant;
+use crate::programme::MOST_MEMBERS;
 
 pub use duplicates::{Duplicate, dismiss, duplicates};
 pub use identity::{Identity, Look, forget, identify, identity, look};
@@ -39,8 +40,8 @@ pub struct Composition {
 impl Composition {
     fn check(&self) -> Result<()> {
         let mut fields = Fields::default();
-        fields.between("adults", self.adults, 1..=20);
-        fields.between("children", self.children, 0..=20);
+        fields.between("adults", self.adults, 1..=MOST_MEMBERS.into());
+        fields.between("children", self.children, 0..=MOST_MEMBERS.into());
         fields.settle()
     }
 }

@@ -129,8 +129,8 @@ complaints! {
         "ne peut être calendar_month qu’avec des périodes d’un mois",
         "calendar_month goes with periods of one month only";
     YearEndsFirst =>
-        "ne va pas avec ends_with_year au-delà de douze périodes",
-        "does not go with ends_with_year beyond twelve periods";
+        "ne va pas avec ends_with_year au-delà d’un an de périodes",
+        "does not go with ends_with_year beyond a year of periods";
     AboveOther { other: String } => "ne doit pas dépasser {other}", "must not be above {other}";
     AboveWhole => "ne doivent pas dépasser 100 en tout", "must not be above 100 together";
     NotACode =>
@@ -152,9 +152,21 @@ complaints! {
     NeedsPriority =>
         "demande que funding_rule soit priority",
         "needs funding_rule to be priority";
+    NoMainPurse =>
+        "n’ont pas d’argent derrière elles : les sous-porte-monnaie prennent tout",
+        "have no money behind them: the sub-purses take all of it";
+    MustEndWithYear =>
+        "doit être true pour un chèque d’accompagnement personnalisé (CGCT, R1611-12)",
+        "must be true for a personalised support voucher (CGCT, R1611-12)";
+    TakesPeoplesMoney =>
+        "ne peuvent recueillir l’argent des ménages pour un chèque d’accompagnement personnalisé : choisissez une autre base légale",
+        "cannot take households' own money for a personalised support voucher: choose another legal basis";
     PeriodsDoNotFit =>
         "ne tient pas entre le premier et le dernier jour du programme",
         "does not fit between the programme's first and last day";
+    NotCovered =>
+        "compte une période qu’aucune convention ne couvre du premier au dernier jour",
+        "has a period that no agreement covers from its first day to its last";
     CannotBeFunded =>
         "dépasse, pour un seul ménage, tout ce que les conventions accordent",
         "is more, for one household, than all that the agreements grant";

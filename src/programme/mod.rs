@@ -29,8 +29,8 @@ pub use presets::{Preset, preset, preset_codes, presets};
 #[cfg(test)]
 pub use rules::rules_for_tests;
 pub use rules::{
-    Amount, Bands, Bonus, CarryOver, ChosenBy, Contribution, ContributionGoesTo, Coverage, Eligible, Grant, PeriodRule,
-    PeriodUnit, Rules, Start, SubPurse, Tariff, Weighted, purse,
+    Amount, Bands, Bonus, CarryOver, ChosenBy, Contribution, ContributionGoesTo, Coverage, Eligible, Grant,
+    MOST_MEMBERS, PeriodRule, PeriodUnit, Rules, Start, SubPurse, Tariff, Weighted, purse,
 };
 pub use store::{Programme, Territory};
 pub use versions::{Version, all_versions, change_rules, rules, rules_of, versions};
@@ -103,33 +103,42 @@ impl Draft {
         codes.sort();
         fields.must(codes.windows(2).all(|pair| pair[0] != pair[1]), "communes", Complaint::CommuneTwice);
         if fields.is_empty() {
-            check_length(&self.rules, &self.time_zone, self.starts_on, self.ends_on, &mut fields);
+            let days = (self.starts_on, self.ends_on);
+            check_length(&self.rules, &self.time_zone, days, self.starts_on, &mut fields);
         }
         fields.settle()
     }
 }
 
-/// A household that starts on the first day gets all its periods.
-fn check_length(rules: &Rules, zone: &Zone, starts_on: Day, ends_on: Day, fields: &mut Fields) {
-    let last = periods(rules, zone, starts_on, starts_on).last().map(|period| period.ends_on);
+/// A household that starts on a day gets all its periods within the programme's days.
+fn check_length(rules: &Rules, zone: &Zone, (starts_on, ends_on): (Day, Day), from: Day, fields: &mut Fields) {
+    let last = periods(rules, zone, starts_on, from).last().map(|period| period.ends_on);
     fields.must(last.is_some_and(|last| last <= ends_on), "rules.period", Complaint::PeriodsDoNotFit);
 }
 
-/// Whether rules could be put in force today: they hold together, and the agreements could fund one household at least.
-fn fits(conn: &mut Conn, programme: &Programme, rules: &Rules) -> Result<()> {
+/// Whether rules could be put in force today: they hold together and with the law that the programme goes by, there is time
+/// for all their periods, and the agreements could fund one household at least.
+fn fits(conn: &mut Conn, now: Instant, programme: &Programme, rules: &Rules) -> Result<()> {
     let mut fields = Fields::default();
     rules.check(programme.funding_rule, &mut fields);
+    if programme.legal_basis == Some(LegalBasis::PersonalisedSupportVoucher) {
+        fields.must(rules.ends_with_year, "rules.ends_with_year", Complaint::MustEndWithYear);
+        fields.must(!rules.needs_pot(), "rules", Complaint::TakesPeoplesMoney);
+    }
     let zone = programme.zone()?;
+    let from = zone.day_of(now).max(programme.starts_on);
     if fields.is_empty() {
-        check_length(rules, &zone, programme.starts_on, programme.ends_on, &mut fields);
+        check_length(rules, &zone, (programme.starts_on, programme.ends_on), from, &mut fields);
     }
     if fields.is_empty() {
-        let smallest = rules.grants(&zone, programme.starts_on, programme.starts_on, 1, 0);
+        let smallest = rules.grants(&zone, programme.starts_on, from, 1, 0);
         let agreements = agreements_of(conn, programme.id)?;
         let granted: Cents = agreements.iter().map(|agreement| agreement.granted_cents).sum();
         // what households will pay in is not known beforehand
         let pot = rules.needs_pot() || agreements.iter().any(|agreement| agreement.kind == AgreementKind::Pot);
         let pot = pot && programme.funding_rule == FundingRule::Priority;
+        let covered = |grant: &Grant| agreements.iter().any(|agreement| agreement.covers(&grant.period));
+        fields.must(pot || smallest.iter().all(covered), "rules.period", Complaint::NotCovered);
         let promised: Cents = smallest.iter().map(|grant| grant.amount).sum();
         fields.must(pot || promised <= granted, "rules.amount", Complaint::CannotBeFunded);
     }
@@ -198,7 +207,7 @@ pub fn open(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> Re
     if agreements_of(conn, id)?.is_empty() && !fed_by_households {
         return Err(Error::Refused(Code::AgreementRequired));
     }
-    fits(conn, &programme, &rules)?;
+    fits(conn, now, &programme, &rules)?;
     let pot = pot::open_if_needed(conn, now, &programme, &rules)?;
     (programme.state, programme.opened_at) = (State::Open, Some(now));
     store::update(conn, &programme)?;

@@ -57,7 +57,6 @@ fn read(code: &str, text: &str) -> Result<Preset> {
 mod tests {
     use super::*;
     use crate::kit::error::Fields;
-    use crate::programme::ContributionGoesTo;
 
     /// Path by path, what a file really says.
     fn paths(value: &serde_json::Value, at: &str, found: &mut Vec<String>) {
@@ -104,9 +103,9 @@ mod tests {
         for Preset { code, rules, holds_peoples_money, law_note, legal_bases, .. } in presets().unwrap() {
             assert_eq!(holds_peoples_money, rules.needs_pot(), "{code}");
             assert_eq!(holds_peoples_money, law_note.is_some(), "{code}");
-            let own = rules.contribution.is_some_and(|c| c.goes_to == ContributionGoesTo::Household);
+            // what people pay in is no support voucher, and such a voucher ends with its year (CGCT R1611-12)
             let voucher = legal_bases.contains(&LegalBasis::PersonalisedSupportVoucher);
-            assert!(!(own && voucher), "{code}: what people pay in is no support voucher");
+            assert!(!voucher || (rules.ends_with_year && !holds_peoples_money), "{code}");
         }
     }
 }

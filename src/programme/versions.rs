@@ -60,7 +60,7 @@ pub fn change_rules(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeI
     if programme.state != State::Open {
         return Err(Error::Refused(Code::ProgrammeNotOpen));
     }
-    super::fits(conn, &programme, rules)?;
+    super::fits(conn, now, &programme, rules)?;
     let standing = self::rules(conn, id)?;
     if &standing.rules == rules {
         return Ok(standing);

@@ -15,7 +15,7 @@ use crate::kit::money::Cents;
 use crate::kit::object::{maybe_object, objects};
 use crate::kit::text::Line;
 use crate::kit::time::{Day, Zone};
-use crate::programme::{Agreement, AgreementKind, FundingRule, Preset, Rules, preset, preset_codes};
+use crate::programme::{Agreement, AgreementKind, FundingRule, MOST_MEMBERS, Preset, Rules, preset, preset_codes};
 
 const MOST_AGREEMENTS: usize = 20;
 const MOST_LINES: usize = 20;
@@ -253,8 +253,8 @@ fn check_population(groups: &[Group], rules: &Rules, fields: &mut Fields) {
     let mut left = MOST_HOUSEHOLDS;
     for (place, Group { adults, children, count, band, .. }) in groups.iter().enumerate().take(MOST_GROUPS) {
         let at = |field: &str| format!("population[{place}].{field}");
-        fields.between(&at("adults"), *adults, 1..=20);
-        fields.between(&at("children"), *children, 0..=20);
+        fields.between(&at("adults"), *adults, 1..=MOST_MEMBERS.into());
+        fields.between(&at("children"), *children, 0..=MOST_MEMBERS.into());
         // all together
         fields.between(&at("count"), *count, 1..=left.max(1));
         left -= (*count).clamp(0, MOST_HOUSEHOLDS);

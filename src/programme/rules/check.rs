@@ -1,13 +1,15 @@
 //! Which rules hold together; each that does not, by its path.
 
-use super::{Bands, Bonus, CarryOver, Contribution, Coverage, PeriodUnit, Rules, Start, SubPurse, Weighted, purse};
+use super::{
+    Bands, Bonus, CarryOver, Contribution, Coverage, MOST_MEMBERS, PeriodUnit, Rules, Start, SubPurse, Weighted, purse,
+};
 use crate::kit::complaint::Complaint;
 use crate::kit::error::Fields;
 use crate::kit::money::Cents;
 use crate::programme::FundingRule;
 use crate::programme::goods::Category;
 
-/// 10 000 € a period is far above any scheme; it catches a slipped decimal point.
+/// 10 000 € a period is far above any scheme, for the largest household too; it catches a slipped decimal point.
 const MOST: Cents = Cents(1_000_000);
 
 impl Rules {
@@ -26,7 +28,7 @@ impl Rules {
         fields.between("rules.void_window_minutes", self.void_window_minutes, 0..=43_200);
         fields.between("rules.void_grace_days", self.void_grace_days, 0..=92);
         for (place, percent) in self.taper.iter().enumerate() {
-            fields.between(&format!("rules.taper.{place}"), *percent, 1..=100);
+            fields.between(&format!("rules.taper[{place}]"), *percent, 1..=100);
         }
         self.check_amount(fields);
         self.check_periods(fields);
@@ -70,7 +72,13 @@ impl Rules {
         if fields.is_empty() {
             // one adult is the smallest household there is
             fields.must(self.amount_for(1, 0).is_positive(), "rules.amount", Complaint::GivesNothing);
+            fields.must(self.largest() <= MOST, "rules.amount", Complaint::Above { most: MOST });
         }
+    }
+
+    /// What a period is worth to the largest household.
+    fn largest(&self) -> Cents {
+        self.amount_for(MOST_MEMBERS, MOST_MEMBERS)
     }
 
     fn check_periods(&self, fields: &mut Fields) {
@@ -79,7 +87,13 @@ impl Rules {
         let count = usize::try_from(self.period.count).unwrap_or(0);
         let complaint = Complaint::Items { least: 0, most: count };
         fields.must(self.taper.len() <= count, "rules.taper", complaint);
-        let carried_over_year = self.ends_with_year && self.carry_over == CarryOver::ToEnd && self.period.count > 12;
+        let units = self.period.count.saturating_mul(self.period.length);
+        let within_a_year = match self.period.unit {
+            PeriodUnit::Month => units <= 12,
+            PeriodUnit::Fortnight => units <= 26,
+            PeriodUnit::Day => units <= 366,
+        };
+        let carried_over_year = self.ends_with_year && self.carry_over == CarryOver::ToEnd && !within_a_year;
         fields.must(!carried_over_year, "rules.carry_over", Complaint::YearEndsFirst);
     }
 
@@ -89,7 +103,7 @@ impl Rules {
         let whole: i64 = self.sub_purses.iter().map(|sub| i64::from(sub.percent)).sum();
         fields.must(whole <= 100, "rules.sub_purses", Complaint::AboveWhole);
         for (place, SubPurse { code, percent, categories }) in self.sub_purses.iter().enumerate() {
-            let path = |field: &str| format!("rules.sub_purses.{place}.{field}");
+            let path = |field: &str| format!("rules.sub_purses[{place}].{field}");
             let own_name = [purse::MAIN, purse::BONUS, purse::OWN].contains(&code.as_str());
             fields.must(is_code(code) && !own_name, &path("code"), Complaint::NotACode);
             let twice = self.sub_purses[..place].iter().any(|other| &other.code == code);
@@ -99,10 +113,13 @@ impl Rules {
             let elsewhere =
                 |category: &Category| self.sub_purses[..place].iter().any(|s| s.categories.contains(category));
             fields.must(!categories.iter().any(elsewhere), &path("categories"), Complaint::InAnother);
-            let known = self.eligible.categories.as_ref();
-            let eligible = |category: &Category| known.is_none_or(|known| known.contains(category));
-            fields.must(categories.iter().all(eligible), &path("categories"), Complaint::NotEligible);
+            fields.must(self.are_eligible(categories), &path("categories"), Complaint::NotEligible);
         }
+    }
+
+    fn are_eligible(&self, categories: &[Category]) -> bool {
+        let known = self.eligible.categories.as_ref();
+        categories.iter().all(|category| known.is_none_or(|known| known.contains(category)))
     }
 
     fn check_coverage(&self, fields: &mut Fields) {
@@ -126,7 +143,7 @@ impl Rules {
     }
 
     fn check_bands(&self, bands: &Bands, fields: &mut Fields) {
-        let path = |place: usize, field: &str| format!("rules.bands.tariffs.{place}.{field}");
+        let path = |place: usize, field: &str| format!("rules.bands.tariffs[{place}].{field}");
         let complaint = Complaint::Items { least: 2, most: 10 };
         fields.must((2..=10).contains(&bands.tariffs.len()), "rules.bands.tariffs", complaint);
         for (place, tariff) in bands.tariffs.iter().enumerate() {
@@ -157,6 +174,7 @@ impl Rules {
         fields.between("rules.bonus.spendable_days", *spendable_days, 1..=366);
         fields.must(!(categories.is_empty() && labels.is_empty()), "rules.bonus", Complaint::ForNothing);
         distinct(categories, "rules.bonus.categories", fields);
+        fields.must(self.are_eligible(categories), "rules.bonus.categories", Complaint::NotEligible);
         distinct(labels, "rules.bonus.labels", fields);
         // it comes only once a purchase can no longer be undone
         let days = (self.void_window_minutes + 1439) / 1440;
@@ -167,10 +185,14 @@ impl Rules {
     fn check_denominations(&self, fields: &mut Fields) {
         let complaint = Complaint::Items { least: 0, most: 12 };
         fields.must(self.denominations.len() <= 12, "rules.denominations", complaint);
+        let in_sub_purses: i64 = self.sub_purses.iter().map(|sub| i64::from(sub.percent)).sum();
+        let has_money = self.denominations.is_empty() || in_sub_purses < 100;
+        fields.must(has_money, "rules.denominations", Complaint::NoMainPurse);
+        let largest = if fields.is_empty() { self.largest() } else { MOST };
         for (place, value) in self.denominations.iter().enumerate() {
-            let path = format!("rules.denominations.{place}");
+            let path = format!("rules.denominations[{place}]");
             fields.must(value.is_positive(), &path, Complaint::NothingAtAll);
-            fields.must(*value <= MOST, &path, Complaint::Above { most: MOST });
+            fields.must(*value <= largest, &path, Complaint::Above { most: largest });
             fields.must(!self.denominations[..place].contains(value), &path, Complaint::NamedTwice);
         }
     }

@@ -15,6 +15,9 @@ use crate::kit::object::{maybe_object, object, objects};
 
 pub use promise::{Grant, purse};
 
+/// The most adults, and the most children, that a household has.
+pub const MOST_MEMBERS: i32 = 20;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
@@ -72,7 +75,7 @@ pub struct Amount {
     pub per_child: Cents,
     #[serde(default, deserialize_with = "maybe_object")]
     pub weighted: Option<Weighted>,
-    /// Never less a period,
+    /// Never less a period, before any taper,
     #[serde(default)]
     pub floor: Option<Cents>,
     /// and never more.

@@ -52,7 +52,7 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
         )
     };
     let cases = [
-        (r#"{"taper": [75, 0]}"#.to_owned(), "rules.taper.1", between(1, 100)),
+        (r#"{"taper": [75, 0]}"#.to_owned(), "rules.taper[1]", between(1, 100)),
         (r#"{"taper": [9, 8, 7, 6, 5, 4, 3]}"#.to_owned(), "rules.taper", Complaint::Items { least: 0, most: 6 }),
         (
             r#"{"amount": {"per_household": "0.00", "per_adult": "0.00", "per_child": "9.00"}}"#.to_owned(),
@@ -66,6 +66,18 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
             "rules.amount.floor",
             Complaint::AboveOther { other: "ceiling".to_owned() },
         ),
+        // 20 adults and 20 children, each within its own bound
+        (
+            r#"{"amount": {"per_household": "0.00", "per_adult": "300.00", "per_child": "200.01"}}"#.to_owned(),
+            "rules.amount",
+            Complaint::Above { most: Cents(1_000_000) },
+        ),
+        (
+            r#"{"ends_with_year": true, "carry_over": "to_end", "start": "programme_day", "period": {"unit": "month", "length": 2, "count": 7}}"#
+                .to_owned(),
+            "rules.carry_over",
+            Complaint::YearEndsFirst,
+        ),
         (r#"{"coverage": {"percent": 0}}"#.to_owned(), "rules.coverage.percent", between(1, 100)),
         (
             r#"{"coverage": {"per_redemption": "30.00", "per_period": "20.00"}}"#.to_owned(),
@@ -74,10 +86,10 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
         ),
         (tariffs("c", 65, 100), "rules.bands.default", Complaint::NoSuchTariff),
         (tariffs("a", 100, 125), "rules.bands.tariffs", Complaint::CoversNothing),
-        (tariffs("a", 65, 201), "rules.bands.tariffs.1.price_percent", between(0, 200)),
+        (tariffs("a", 65, 201), "rules.bands.tariffs[1].price_percent", between(0, 200)),
         (
             r#"{"sub_purses": [{"code": "main", "percent": 20, "categories": ["eggs"]}]}"#.to_owned(),
-            "rules.sub_purses.0.code",
+            "rules.sub_purses[0].code",
             Complaint::NotACode,
         ),
         (
@@ -91,14 +103,14 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
             r#"{"sub_purses": [{"code": "a", "percent": 20, "categories": ["eggs"]},
                                {"code": "b", "percent": 20, "categories": ["dairy", "eggs"]}]}"#
                 .to_owned(),
-            "rules.sub_purses.1.categories",
+            "rules.sub_purses[1].categories",
             Complaint::InAnother,
         ),
         (
             r#"{"eligible": {"categories": ["dairy"]},
                 "sub_purses": [{"code": "a", "percent": 20, "categories": ["eggs"]}]}"#
                 .to_owned(),
-            "rules.sub_purses.0.categories",
+            "rules.sub_purses[0].categories",
             Complaint::NotEligible,
         ),
         (r#"{"eligible": {"categories": []}}"#.to_owned(), "rules.eligible.categories", Complaint::Items { least: 1, most: 20 }),
@@ -118,11 +130,34 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
             "rules.contribution",
             Complaint::NeedsPriority,
         ),
-        (r#"{"denominations": ["5.00", "5.00"]}"#.to_owned(), "rules.denominations.1", Complaint::NamedTwice),
+        (
+            r#"{"eligible": {"categories": ["dairy"]},
+                "bonus": {"percent": 50, "categories": ["eggs"], "cap_percent": 50, "spendable_days": 31}}"#
+                .to_owned(),
+            "rules.bonus.categories",
+            Complaint::NotEligible,
+        ),
+        (
+            r#"{"sub_purses": [{"code": "a", "percent": 100, "categories": ["eggs"]}], "denominations": ["5.00"]}"#
+                .to_owned(),
+            "rules.denominations",
+            Complaint::NoMainPurse,
+        ),
+        // no household gets more than 60.00 a period
+        (
+            r#"{"denominations": ["60.01"]}"#.to_owned(),
+            "rules.denominations[0]",
+            Complaint::Above { most: Cents(6000) },
+        ),
+        (r#"{"denominations": ["5.00", "5.00"]}"#.to_owned(), "rules.denominations[1]", Complaint::NamedTwice),
         (r#"{"start": "calendar_month", "period": {"unit": "fortnight", "length": 1, "count": 6}}"#.to_owned(),
             "rules.start", Complaint::NotMonthly),
     ];
     for (changes, path, complaint) in cases {
         assert_eq!(wrong(&changes, FundingRule::FixedShares), [(path.to_owned(), complaint)], "{changes}");
     }
+    // half a year of weeks is within the year
+    let weeks =
+        r#"{"ends_with_year": true, "carry_over": "to_end", "period": {"unit": "day", "length": 7, "count": 26}}"#;
+    assert_eq!(wrong(weeks, FundingRule::FixedShares), []);
 }
