@@ -60,7 +60,7 @@ fn what_is_set_aside_cannot_be_spent_twice(world: World) {
     let till = &town.tills[0];
     let held = till.hold(&card.token, 2540).expect(201);
     let expected = json!({
-        "id": held["id"], "stall_id": till.stall, "basket": "25.40", "covered": "25.40", "to_collect": "0.00",
+        "id": held["id"], "stall_id": till.stall, "display": {"accepted": true, "basket": "25.40"}, "basket": "25.40", "covered": "25.40", "to_collect": "0.00",
         "lines": [], "state": "held", "at": "2026-07-01T08:00:00Z", "expires_at": "2026-07-03T08:00:00Z",
     });
     assert_eq!(held, expected);

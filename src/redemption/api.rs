@@ -100,9 +100,15 @@ struct CheckAnswer {
 
 /// What may be turned to the queue: the same for everybody who pays.
 #[derive(Serialize)]
-struct Display {
+pub(super) struct Display {
     accepted: bool,
     basket: Cents,
+}
+
+impl Display {
+    pub(super) fn of(basket: Cents) -> Self {
+        Display { accepted: true, basket }
+    }
 }
 
 #[derive(Serialize)]
@@ -131,7 +137,7 @@ impl From<Purchase> for RedemptionAnswer {
         RedemptionAnswer {
             id: redemption.id,
             stall_id: redemption.stall_id,
-            display: Display { accepted: true, basket: redemption.basket_cents },
+            display: Display::of(redemption.basket_cents),
             basket: redemption.basket_cents,
             covered: redemption.covered_cents,
             to_collect: redemption.basket_cents - redemption.covered_cents + redemption.surplus_cents,

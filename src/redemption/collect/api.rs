@@ -16,7 +16,7 @@ use crate::kit::id::{HoldId, StallId, kind};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::redemption::BasketLine;
-use crate::redemption::api::{LineJson, RedemptionAnswer, RedemptionRequest, check_lines, look_up_typed};
+use crate::redemption::api::{Display, LineJson, RedemptionAnswer, RedemptionRequest, check_lines, look_up_typed};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +39,7 @@ pub struct HoldsQuery {
 struct HoldAnswer {
     id: HoldId,
     stall_id: Option<StallId>,
+    display: Display,
     basket: Option<Cents>,
     covered: Cents,
     to_collect: Cents,
@@ -54,6 +55,7 @@ impl HoldAnswer {
         HoldAnswer {
             id: hold.id,
             stall_id: hold.stall_id,
+            display: Display::of(basket),
             basket: hold.basket_cents,
             covered: hold.covered_cents,
             to_collect: basket - hold.covered_cents + hold.surplus_cents,
