@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::support::sql::Sql;
+use crate::support::town::Setup;
 use crate::support::{Town, World, on_both_databases};
 
 on_both_databases!(
@@ -102,14 +103,15 @@ fn migrating_a_second_time_changes_nothing(world: World) {
     assert_eq!((all(&mut sql), sql.counts()), (schema, counts));
 }
 
-/// A town where something was bought, with a line, and undone.
+/// A town where something was bought, with a line, and undone, and where a basket waits.
 fn town_with_a_voided_purchase(world: World) -> Town {
-    let town = Town::new(world);
+    let town = Town::with(world, Setup::setting_aside());
     let (card, till) = (town.new_card(), &town.tills[0]);
     let mut basket = till.basket(&card.token, 2000, false);
     basket["lines"] = json!([{"category": "eggs", "amount": "20.00"}]);
-    let sold = till.client.post_once("/api/v1/redemptions", basket).expect(201);
+    let sold = till.client.post_once("/api/v1/redemptions", basket.clone()).expect(201);
     till.void(sold["id"].as_str().unwrap()).expect(200);
+    till.client.post_once("/api/v1/holds", basket).expect(201);
     till.redeem(&card.token, 500).expect(201);
     town
 }
@@ -130,6 +132,8 @@ fn the_journal_only_grows(world: World) {
         ("redemptions", "covered_cents"),
         ("redemption_lines", "amount_cents"),
         ("voids", "reason"),
+        ("hold_parts", "amount_cents"),
+        ("hold_lines", "amount_cents"),
         ("agreements", "granted_cents"),
         ("audit_entries", "action"),
     ] {
@@ -251,7 +255,7 @@ fn the_ledger_refuses_what_money_cannot_do(world: World) {
 fn an_account_is_never_overdrawn(world: World) {
     let town = town_with_a_voided_purchase(world);
     let mut sql = Sql::of(&town.world);
-    for kind in ["available", "committed", "allowance", "payable"] {
+    for kind in ["available", "committed", "allowance", "reserved", "payable"] {
         let overdraw = format!("UPDATE accounts SET balance_cents = -1 WHERE kind = '{kind}'");
         refused(&mut sql, &overdraw, "no_account_is_overdrawn", "no_account_is_overdrawn");
     }

@@ -148,6 +148,8 @@ CREATE TABLE hold_parts (
   amount_cents INT8 NOT NULL CHECK (amount_cents > 0),
   UNIQUE (hold_id, part_id)
 );
+CREATE TRIGGER hold_parts_only_grow BEFORE UPDATE OR DELETE ON hold_parts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER hold_parts_stay BEFORE TRUNCATE ON hold_parts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TABLE hold_lines (
   hold_id UUID NOT NULL REFERENCES holds (id),
@@ -157,6 +159,8 @@ CREATE TABLE hold_lines (
   amount_cents INT8 NOT NULL CHECK (amount_cents > 0),
   PRIMARY KEY (hold_id, position)
 );
+CREATE TRIGGER hold_lines_only_grow BEFORE UPDATE OR DELETE ON hold_lines FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER hold_lines_stay BEFORE TRUNCATE ON hold_lines FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 ALTER TABLE redemptions
   ADD COLUMN surplus_cents INT8 NOT NULL DEFAULT 0 CHECK (surplus_cents >= 0), -- paid above the price, for the pot

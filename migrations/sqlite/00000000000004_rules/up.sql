@@ -288,6 +288,19 @@ CREATE TABLE hold_parts (
   amount_cents INTEGER NOT NULL CHECK (amount_cents > 0),
   UNIQUE (hold_id, part_id)
 ) STRICT;
+CREATE TRIGGER hold_parts_no_update BEFORE UPDATE ON hold_parts
+BEGIN
+  SELECT RAISE(ABORT, 'hold_parts only grows: correct it with a further row');
+END;
+CREATE TRIGGER hold_parts_no_delete BEFORE DELETE ON hold_parts
+BEGIN
+  SELECT RAISE(ABORT, 'hold_parts only grows: correct it with a further row');
+END;
+CREATE TRIGGER hold_parts_no_replace BEFORE INSERT ON hold_parts
+WHEN EXISTS (SELECT 1 FROM hold_parts WHERE id = NEW.id OR (hold_id = NEW.hold_id AND part_id = NEW.part_id))
+BEGIN
+  SELECT RAISE(ABORT, 'hold_parts only grows: correct it with a further row');
+END;
 
 CREATE TABLE hold_lines (
   hold_id BLOB NOT NULL REFERENCES holds (id),
@@ -297,6 +310,19 @@ CREATE TABLE hold_lines (
   amount_cents INTEGER NOT NULL CHECK (amount_cents > 0),
   PRIMARY KEY (hold_id, position)
 ) STRICT;
+CREATE TRIGGER hold_lines_no_update BEFORE UPDATE ON hold_lines
+BEGIN
+  SELECT RAISE(ABORT, 'hold_lines only grows: correct it with a further row');
+END;
+CREATE TRIGGER hold_lines_no_delete BEFORE DELETE ON hold_lines
+BEGIN
+  SELECT RAISE(ABORT, 'hold_lines only grows: correct it with a further row');
+END;
+CREATE TRIGGER hold_lines_no_replace BEFORE INSERT ON hold_lines
+WHEN EXISTS (SELECT 1 FROM hold_lines WHERE hold_id = NEW.hold_id AND position = NEW.position)
+BEGIN
+  SELECT RAISE(ABORT, 'hold_lines only grows: correct it with a further row');
+END;
 
 CREATE TABLE redemptions_anew (
   id BLOB PRIMARY KEY CHECK (length(id) = 16),
