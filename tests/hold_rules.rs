@@ -6,6 +6,7 @@ use crate::hold::{hand_over, path, state, town};
 use crate::support::sql::Sql;
 use crate::support::town::{Card, Setup, rules};
 use crate::support::{Town, World, cents, euros, id, on_both_databases};
+use crate::surplus::{FLOWS, of_pot};
 
 on_both_databases!(
     of_a_smaller_basket_the_rules_say_anew_what_is_covered_and_a_larger_one_is_refused,
@@ -18,6 +19,8 @@ on_both_databases!(
     caps_and_days_count_it_once_from_the_day_it_was_set_aside,
     the_answer_is_the_same_for_every_tariff,
     the_tariff_of_the_day_it_was_set_aside_stays,
+    what_is_paid_above_the_price_is_collected_as_it_is_fetched_and_no_sooner,
+    a_basket_earns_its_bonus_as_it_is_fetched_and_loses_it_when_it_is_undone,
     a_second_tap_is_caught_here_too,
 );
 
@@ -297,6 +300,76 @@ fn but_for_ids_and_amounts(mut answer: Value) -> Value {
         }
     }
     answer
+}
+
+fn what_is_paid_above_the_price_is_collected_as_it_is_fetched_and_no_sooner(world: World) {
+    let town = banded(world);
+    let card = town.new_card();
+    set_band(&town, &card, "more");
+    let till = &town.tills[0];
+    // half of 10.00, 20.10 and 7.00 above the price
+    let [fetched, undone, given_up] = [(1000, "15.00"), (2010, "30.15"), (700, "10.50")].map(|(basket, to_collect)| {
+        let held = till.hold(&card.token, basket).expect(201);
+        assert_eq!((&held["covered"], &held["to_collect"]), (&json!("0.00"), &json!(to_collect)));
+        id(&held)
+    });
+    assert_eq!(of_pot(&town, FLOWS), ["0.00", "0.00", "0.00"]);
+    town.world.set_clock("2026-07-02T08:00:00Z");
+    assert_eq!(till.capture(&fetched).expect(201)["to_collect"], "15.00");
+    // of 10.10 only
+    let smaller = hand_over(till, &undone, json!({"basket": "10.10"})).expect(201);
+    assert_eq!((&smaller["covered"], &smaller["to_collect"]), (&json!("0.00"), &json!("15.15")));
+    till.client.act(&path(&given_up, "/release")).expect(204);
+    assert_eq!(of_pot(&town, FLOWS), ["10.05", "0.00", "0.00"]);
+    assert_eq!(town.budget()["held"][0]["amount"], "10.05");
+    town.world.verify();
+    till.void(&id(&smaller)).expect(200);
+    assert_eq!(of_pot(&town, FLOWS), ["5.00", "0.00", "0.00"]);
+    assert_eq!(town.budget()["held"][0]["amount"], "5.00");
+    assert_eq!(town.balance(&card.enrolment), 6000);
+    town.world.verify();
+    // an hour from the handing over
+    assert_eq!(town.world.advance_to("2026-07-02T08:59:59Z").pooled, 0);
+    assert_eq!(town.world.advance_to("2026-07-02T09:00:00Z").pooled, 1);
+    assert_eq!(of_pot(&town, FLOWS), ["0.00", "5.00", "5.00"]);
+    town.world.verify();
+}
+
+fn a_basket_earns_its_bonus_as_it_is_fetched_and_loses_it_when_it_is_undone(world: World) {
+    let bonus = json!({"percent": 50, "labels": ["organic"], "cap_percent": 50, "spendable_days": 31});
+    let town = with_rules(world, &[("bonus", bonus)]);
+    let card = town.new_card();
+    let till = &town.tills[0];
+    let lines = |organic: i64, plain: i64| json!([{"category": "eggs", "labels": ["organic"], "amount": euros(organic)}, {"category": "dairy", "amount": euros(plain)}]);
+    let [first, second] = [3000, 1500].map(|basket| {
+        let mut basket = till.basket(&card.token, basket, false);
+        let organic = cents(&basket["basket"]) - 1000;
+        basket["lines"] = lines(organic, 1000);
+        id(&till.client.post_once("/api/v1/holds", basket).expect(201))
+    });
+    let earned = || {
+        let line = "CAST(amount_cents AS TEXT) || ' ' || state AS line";
+        Sql::of(&town.world).lines(&format!("SELECT {line} FROM bonuses ORDER BY redemption_id"))
+    };
+    assert_eq!(earned(), Vec::<String>::new());
+    town.world.set_clock("2026-07-02T08:00:00Z");
+    // half of the 15.00 that are handed over of the 20.00
+    let smaller = json!({"basket": "25.00", "lines": lines(1500, 1000)});
+    let sold = hand_over(till, &first, smaller).expect(201);
+    assert_eq!(earned(), ["750 earned"]);
+    town.world.verify();
+    till.void(&id(&sold)).expect(200);
+    assert_eq!(earned(), ["750 lost"]);
+    town.world.verify();
+    // half of 5.00, of the lines as they were set aside
+    town.world.pass_minutes(10);
+    till.capture(&second).expect(201);
+    assert_eq!(earned(), ["750 lost", "250 earned"]);
+    assert_eq!(town.world.advance_to("2026-07-02T09:09:59Z").granted, 0);
+    assert_eq!(town.world.advance_to("2026-07-02T09:10:00Z").granted, 1);
+    // 60.00 - 15.00 + 2.50
+    assert_eq!(town.balance(&card.enrolment), 4750);
+    town.world.verify();
 }
 
 fn the_tariff_of_the_day_it_was_set_aside_stays(world: World) {

@@ -46,14 +46,14 @@ fn pot(town: &Town) -> Value {
     list["items"].as_array().unwrap().iter().find(|agreement| agreement["kind"] == "pot").unwrap().clone()
 }
 
-fn of_pot(town: &Town, names: [&str; 3]) -> [String; 3] {
+pub fn of_pot(town: &Town, names: [&str; 3]) -> [String; 3] {
     let (budget, pot) = (town.budget(), pot(town));
     let mut agreements = budget["agreements"].as_array().unwrap().iter();
     let money = agreements.find(|agreement| agreement["agreement_id"] == pot["id"]).unwrap();
     names.map(|name| money[name].as_str().unwrap().to_owned())
 }
 
-const FLOWS: [&str; 3] = ["surplus", "pooled", "available"];
+pub const FLOWS: [&str; 3] = ["surplus", "pooled", "available"];
 
 fn what_is_paid_above_the_price_reaches_the_pot_once_it_can_no_longer_be_undone(world: World) {
     // in fixed shares the pot has no part in any promise
