@@ -3,19 +3,22 @@
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use primeur::schedule;
 use serde_json::{Value, json};
 
+use crate::hold::{path, state};
 use crate::support::client::new_key;
 use crate::support::sql::Sql;
-use crate::support::town::{Till, join, log_in};
+use crate::support::town::{Setup, Till, join, log_in};
 use crate::support::world::PASSWORD;
-use crate::support::{Answer, Client, Town, World, cents, on_both_databases};
+use crate::support::{Answer, Client, Town, World, cents, id, on_both_databases};
 
 on_both_databases!(
     a_voucher_cannot_be_spent_twice_however_many_stalls_scan_it_at_once,
     one_key_a_hundred_times_at_once_is_one_redemption_and_one_answer,
     voids_and_purchases_that_race_leave_no_cent_behind,
     a_purchase_that_races_a_replaced_card_is_before_or_refused,
+    baskets_that_are_set_aside_fetched_and_given_up_as_their_time_runs_out_stay_exact,
     households_that_race_for_the_last_money_are_enrolled_whole_or_wait,
     reports_never_lock_out_the_till,
     a_purchase_that_waited_over_midnight_is_of_the_new_month,
@@ -124,6 +127,69 @@ fn a_purchase_that_races_a_replaced_card_is_before_or_refused(world: World) {
     let bought = 40 - i64::try_from(refused.count()).unwrap();
     assert_eq!(town.balance(&card.enrolment), 6000 - 100 * bought);
     town.tills[0].redeem(&card.token, 100).refused(409, "voucher_replaced");
+    town.world.verify();
+}
+
+fn baskets_that_are_set_aside_fetched_and_given_up_as_their_time_runs_out_stay_exact(world: World) {
+    let town = Arc::new(Town::with(world, Setup::setting_aside()));
+    let card = town.new_card();
+    let till = town.tills[0].clone();
+    let held: Vec<String> = (0..40).map(|n| id(&till.hold(&card.token, 50 + n).expect(201))).collect();
+    // 40 × 0.50 + 0.01 × (0 + … + 39) = 27.80
+    assert_eq!(town.balance(&card.enrolment), 6000 - 2780);
+    town.world.set_clock("2026-07-03T07:59:59Z");
+    enum Job {
+        Capture(String),
+        Release(String),
+        Place(i64),
+        Buy(i64),
+        Sweep,
+        Midday,
+    }
+    let mut jobs = Vec::new();
+    for (n, hold) in (0..).zip(&held) {
+        jobs.extend([Job::Capture(hold.clone()), Job::Capture(hold.clone()), Job::Release(hold.clone())]);
+        jobs.extend([Job::Place(31 + n), Job::Buy(43 + n), Job::Buy(17 + n), Job::Sweep]);
+        if n == 10 {
+            jobs.push(Job::Midday);
+        }
+    }
+    let (all, token, here) = (town.clone(), card.token.clone(), till.clone());
+    let answers = at_once(jobs, move |job| match job {
+        Job::Capture(hold) => here.capture(&hold),
+        Job::Release(hold) => here.client.act(&path(&hold, "/release")),
+        Job::Place(basket) => here.hold(&token, basket),
+        Job::Buy(basket) => here.redeem_in_part(&token, basket),
+        Job::Sweep => {
+            schedule::run(&all.world.state.db).unwrap();
+            here.client.get("/api/v1/holds?limit=1")
+        }
+        Job::Midday => {
+            all.world.set_clock("2026-07-03T08:00:00Z");
+            here.client.get("/api/v1/holds?limit=1")
+        }
+    });
+    let known = ["hold_state", "insufficient_balance"];
+    let refused = answers.iter().filter(|answer| answer.status == 409);
+    assert!(refused.clone().all(|answer| known.contains(&answer.json()["code"].as_str().unwrap())));
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 201 | 204 | 409)));
+    let made: Vec<Value> = answers.iter().filter(|answer| answer.status == 201).map(Answer::json).collect();
+    let (placed, bought): (Vec<&Value>, Vec<&Value>) = made.iter().partition(|answer| answer["state"] == "held");
+    let sum = |of: &[&Value]| of.iter().map(|answer| cents(&answer["covered"])).sum::<i64>();
+    // each was fetched once at most, none is left, and those that were not fetched were given up or ran out
+    let mut fetched: Vec<&str> = bought.iter().filter_map(|answer| answer["hold_id"].as_str()).collect();
+    fetched.sort_unstable();
+    let once = fetched.len();
+    fetched.dedup();
+    assert_eq!(fetched.len(), once);
+    for hold in &held {
+        let settled = if fetched.contains(&hold.as_str()) { "captured" } else { "released" };
+        assert_eq!(state(&till, hold), settled);
+    }
+    schedule::run(&town.world.state.db).unwrap();
+    assert_eq!(town.balance(&card.enrolment), 6000 - sum(&bought) - sum(&placed));
+    assert_eq!(cents(&town.budget()["total"]["redeemed"]), sum(&bought));
+    assert_eq!(cents(&town.budget()["total"]["outstanding"]), 6000 - sum(&bought));
     town.world.verify();
 }
 

@@ -15,7 +15,7 @@ use crate::support::cluster::Cluster;
 use crate::support::town::{Setup, Till, card, rules};
 use crate::support::{Answer, Card, Client, Process, Town, World, cents};
 
-/// Buyers and desks that work at once.
+/// Buyers, sellers who set baskets aside, and desks that work at once.
 const CLIENTS: usize = 8;
 
 /// What a household is promised in all, in cents: six months of more than the longest drill spends.
@@ -54,7 +54,7 @@ fn rounds(few: usize) -> usize {
 struct Sent {
     client: Client,
     path: String,
-    /// None where a repeat is harmless by itself, as a void.
+    /// None where a repeat is harmless by itself, as a void, or a basket that is given up.
     key: Option<String>,
     body: Option<Value>,
     answer: Option<Answer>,
@@ -75,7 +75,7 @@ impl Sent {
         let answer = self.client.try_send("POST", &self.path, &headers, self.body.as_ref())?;
         match answer.status {
             503 => None,
-            200 | 201 => Some(answer),
+            200 | 201 | 204 => Some(answer),
             409 if REFUSALS.iter().any(|code| answer.json()["code"] == *code) => Some(answer),
             status => panic!("{} was answered {status}: {}", self.path, answer.json()),
         }
@@ -86,7 +86,7 @@ impl Sent {
 const REFUSALS: [&str; 3] = ["voucher_replaced", "voucher_state", "insufficient_balance"];
 
 fn done(answer: &Answer) -> bool {
-    matches!(answer.status, 200 | 201)
+    matches!(answer.status, 200 | 201 | 204)
 }
 
 /// What the clients know to be in the books.
@@ -94,14 +94,25 @@ fn done(answer: &Answer) -> bool {
 struct Known {
     /// By id, as it was last answered.
     redemptions: BTreeMap<String, Value>,
+    /// Baskets set aside, as they are now.
+    holds: BTreeMap<String, &'static str>,
     enrolments: BTreeSet<String>,
     vouchers: BTreeSet<String>,
 }
 
 impl Known {
     fn learn(&mut self, path: &str, answer: &Answer) {
+        if let Some(hold) = path.strip_prefix("/api/v1/holds/").and_then(|rest| rest.strip_suffix("/release")) {
+            self.holds.insert(hold.to_owned(), "released");
+            return;
+        }
         let (told, id) = (answer.json(), answer.json()["id"].as_str().unwrap().to_owned());
-        if path.starts_with("/api/v1/redemptions") {
+        if let Some(hold) = told["hold_id"].as_str() {
+            self.holds.insert(hold.to_owned(), "captured");
+        }
+        if path == "/api/v1/holds" {
+            self.holds.entry(id).or_insert("held");
+        } else if path.starts_with("/api/v1/redemptions") || path.ends_with("/capture") {
             // an answer that is older than the void it is told after does not undo it
             let known = self.redemptions.entry(id).or_insert_with(|| told.clone());
             if known["voided"].is_null() {
@@ -152,14 +163,14 @@ fn survives(mut process: Process, mut cluster: Option<Cluster>, rounds: usize, k
     let town = Town::with(World::served_by(&process), setup());
     let tills = tills(&town);
     let cards: RwLock<Vec<Card>> = RwLock::new((0..6).map(|_| town.new_card()).collect());
-    let mut known = Known::default();
+    let (mut known, baskets) = (Known::default(), Mutex::default());
     for card in &*cards.read().unwrap() {
         known.enrolments.insert(card.enrolment.clone());
         known.vouchers.insert(card.id.clone());
     }
     let (mut figures, begun) = (Figures { rounds, ..Figures::default() }, Instant::now());
     for kill in kills.iter().cycle().take(rounds) {
-        let sent = day_until_killed(&mut process, &mut cluster, *kill, &town, &tills, &cards);
+        let sent = day_until_killed(&mut process, &mut cluster, *kill, &town, &tills, &cards, &baskets);
         retry(&sent, &cards, &mut known, &mut figures);
         compare(&town, &tills, &known);
         town.world.verify();
@@ -167,15 +178,17 @@ fn survives(mut process: Process, mut cluster: Option<Cluster>, rounds: usize, k
     }
     assert!(figures.created > rounds);
     figures.print(kills, begun.elapsed());
+    let of = |state: &str| known.holds.values().filter(|known| **known == state).count();
+    println!("  baskets set aside: {} wait, {} fetched, {} given up", of("held"), of("captured"), of("released"));
+    // a few rounds may be short
+    assert!(rounds < 10 || of("captured") > rounds, "few baskets were fetched");
 }
 
 /// Enough money for the longest drill.
 fn setup() -> Setup {
-    Setup {
-        rules: rules("5000.00", "none"),
-        agreements: vec![(500_000_000, 1), (500_000_000, 1)],
-        ..Setup::of_this_year()
-    }
+    let mut rules = rules("5000.00", "none");
+    rules["hold_hours"] = json!(48);
+    Setup { rules, agreements: vec![(500_000_000, 1), (500_000_000, 1)], ..Setup::of_this_year() }
 }
 
 /// Two stalls of each producer.
@@ -196,9 +209,10 @@ fn day_until_killed(
     town: &Town,
     tills: &[Till],
     cards: &RwLock<Vec<Card>>,
+    baskets: &Mutex<Vec<(Till, String)>>,
 ) -> Vec<Sent> {
     let (answered, over, struck) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
-    let day = Day { town, tills, cards, answered: &answered, over: &over, struck: &struck };
+    let day = Day { town, tills, cards, baskets, answered: &answered, over: &over, struck: &struck };
     let enough = 5 + usize::from(random::<1>()[0]) / 3;
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| day.work())).collect();
@@ -245,6 +259,8 @@ struct Day<'a> {
     town: &'a Town,
     tills: &'a [Till],
     cards: &'a RwLock<Vec<Card>>,
+    /// Set aside, and known to be.
+    baskets: &'a Mutex<Vec<(Till, String)>>,
     answered: &'a AtomicUsize,
     over: &'a AtomicBool,
     /// When the kill began.
@@ -258,19 +274,34 @@ impl Day<'_> {
         while !self.over.load(Ordering::SeqCst) {
             let [choice, which, a, b] = random::<4>().map(usize::from);
             let till = &self.tills[which % self.tills.len()];
+            let mut seller = till.clone();
             let held = self.a_card(a * 256 + b);
             let begun = Instant::now();
             let mut sent = match choice {
-                0..140 => {
+                0..90 => {
                     let basket = till.basket(&held.token, (a * 256 + b) as i64 % 999 + 1, false);
                     Sent::send(&till.client, "/api/v1/redemptions".to_owned(), Some(new_key()), Some(basket))
                 }
-                140..180 if !sold.is_empty() => {
+                90..130 => {
+                    let basket = till.basket(&held.token, (a * 256 + b) as i64 % 999 + 1, false);
+                    Sent::send(&till.client, "/api/v1/holds".to_owned(), Some(new_key()), Some(basket))
+                }
+                130..175 => {
+                    let Some((till, id)) = self.a_basket(a) else { continue };
+                    seller = till;
+                    match choice {
+                        ..165 => {
+                            Sent::send(&seller.client, format!("/api/v1/holds/{id}/capture"), Some(new_key()), None)
+                        }
+                        _ => Sent::send(&seller.client, format!("/api/v1/holds/{id}/release"), None, None),
+                    }
+                }
+                175..195 if !sold.is_empty() => {
                     let (till, id) = sold.swap_remove(a % sold.len());
                     let reason = Some(json!({"reason": "rendu"}));
                     Sent::send(&till.client, format!("/api/v1/redemptions/{id}/void"), None, reason)
                 }
-                140..215 => {
+                175..215 => {
                     let check = json!({"voucher": held.token, "stall_id": till.stall});
                     match till.client.try_send("POST", "/api/v1/vouchers/check", &[], Some(&check)) {
                         Some(answer) if answer.status == 200 => continue,
@@ -293,8 +324,11 @@ impl Day<'_> {
                 break;
             };
             self.answered.fetch_add(1, Ordering::SeqCst);
-            if done(answer) && sent.path == "/api/v1/redemptions" {
-                sold.push((till.clone(), answer.json()["id"].as_str().unwrap().to_owned()));
+            let place = || (seller.clone(), answer.json()["id"].as_str().unwrap().to_owned());
+            if done(answer) && sent.path == "/api/v1/holds" {
+                self.baskets.lock().unwrap().push(place());
+            } else if done(answer) && (sent.path == "/api/v1/redemptions" || sent.path.ends_with("/capture")) {
+                sold.push(place());
             } else if done(answer) && sent.path.starts_with("/api/v1/vouchers") {
                 hand_over(self.cards, card(&answer.json()));
             }
@@ -319,6 +353,13 @@ impl Day<'_> {
         Some(Sent::send(&self.town.worker, "/api/v1/vouchers".to_owned(), Some(new_key()), Some(body)))
     }
 
+    /// One that waits, for whoever asks first.
+    fn a_basket(&self, which: usize) -> Option<(Till, String)> {
+        let mut baskets = self.baskets.lock().unwrap();
+        let count = baskets.len();
+        (count > 0).then(|| baskets.swap_remove(which % count))
+    }
+
     fn a_card(&self, which: usize) -> Card {
         let cards = self.cards.read().unwrap();
         cards[which % cards.len()].clone()
@@ -340,7 +381,7 @@ fn retry(sent: &[Sent], cards: &RwLock<Vec<Card>>, known: &mut Known, figures: &
     let cut_off = sent.iter().filter(|sent| sent.cut_off).count();
     figures.cut_off += cut_off;
     figures.rounds_cut += usize::from(cut_off > 0);
-    // voids last: a purchase's answer is of the time before
+    // voids last, and baskets given up: the answers before are of the time before
     let (voids, others): (Vec<&Sent>, Vec<&Sent>) = sent.iter().partition(|sent| sent.key.is_none());
     for sent in others.into_iter().chain(voids) {
         let again = sent.again().expect("the service is back");
@@ -379,6 +420,10 @@ fn compare(town: &Town, tills: &[Till], known: &Known) {
         let id = redemption["id"].as_str().unwrap();
         assert_eq!(Some(redemption), known.redemptions.get(id), "{id}");
     }
+    let holds: Vec<Value> = producers.values().flat_map(|client| everything(client, "holds")).collect();
+    let told = holds.iter().map(|hold| (hold["id"].as_str().unwrap(), hold["state"].as_str().unwrap()));
+    let known_holds = known.holds.iter().map(|(id, state)| (id.as_str(), *state));
+    assert_eq!(told.collect::<BTreeMap<_, _>>(), known_holds.collect());
     let ids = |list: &str| -> BTreeSet<String> {
         everything(&town.worker, list).iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
     };
@@ -388,7 +433,8 @@ fn compare(town: &Town, tills: &[Till], known: &Known) {
     let covered: i64 = kept.iter().filter(|r| r["voided"].is_null()).map(|r| cents(&r["covered"])).sum();
     assert_eq!(cents(&town.budget()["total"]["redeemed"]), covered);
     let left: i64 = known.enrolments.iter().map(|enrolment| left(&town.enrolment(enrolment))).sum();
-    assert_eq!(covered + left, known.enrolments.len() as i64 * PROMISED);
+    let set_aside: i64 = holds.iter().filter(|h| h["state"] == "held").map(|h| cents(&h["covered"])).sum();
+    assert_eq!(covered + left + set_aside, known.enrolments.len() as i64 * PROMISED);
 }
 
 /// What an enrolment may still spend, now or in a later period, in cents.

@@ -17,7 +17,7 @@ use crate::support::sql::Sql;
 use crate::support::town::Setup;
 use crate::support::traffic::{self, Known};
 use crate::support::world::PASSWORD;
-use crate::support::{Client, Process, Town, World};
+use crate::support::{Client, Process, Town, World, id};
 
 /// Who households say they are, in the fields that the contract has for it.
 fn identity(number: usize) -> Value {
@@ -45,7 +45,7 @@ fn day_of_everything(mut process: Process) {
     let zone: Zone = "Europe/Paris".parse().unwrap();
     let first = zone.day_of(SystemClock.now()).first_of_month();
     let (starts_on, ends_on) = (first.to_string(), first.plus_months(12).to_string());
-    let town = Town::with(World::served_by(&process), Setup { starts_on, ends_on, ..Setup::default() });
+    let town = Town::with(World::served_by(&process), Setup { starts_on, ends_on, ..Setup::setting_aside() });
     let people = market_day(&town);
     sweep(&town, &people, first);
     let known = traffic::known(&process.address);
@@ -86,6 +86,12 @@ fn market_day(town: &Town) -> BTreeMap<&'static str, Client> {
             let bought = till.redeem(&card.token, 1234).expect(201);
             till.redeem_in_part(&card.code, 567).expect(201);
             till.redeem(&card.token, 999_999).refused(409, "insufficient_balance");
+            // one basket is fetched, one given up, and one waits
+            let [fetched, given_up, _] = [310, 210, 110].map(|basket| id(&till.hold(&card.code, basket).expect(201)));
+            till.capture(&fetched).expect(201);
+            till.client.act(&format!("/api/v1/holds/{given_up}/release")).expect(204);
+            till.capture(&given_up).refused(409, "hold_state");
+            till.hold(&card.token, 999_999).refused(409, "insufficient_balance");
             if number % 2 == 0 {
                 till.void(bought["id"].as_str().unwrap()).expect(200);
             }
@@ -112,6 +118,7 @@ fn sweep(town: &Town, people: &BTreeMap<&'static str, Client>, first: Day) {
     let cursor = page["next_cursor"].as_str().unwrap();
     till.client.get(&format!("/api/v1/redemptions?limit=2&cursor={cursor}")).expect(200);
     let sold = till.redeem(&card.token, 321).expect(201)["id"].as_str().unwrap().to_owned();
+    let held = id(&till.hold(&card.token, 123).expect(201));
     let with_phone = |number: usize| {
         let said = json!({"family_name": identity(number)["family_name"], "phone": identity(99)["phone"]});
         let body = json!({"adults": 1, "children": 0, "commune": "62427", "identity": said});
@@ -131,6 +138,7 @@ fn sweep(town: &Town, people: &BTreeMap<&'static str, Client>, first: Day) {
             ("vch", card.id.clone()),
             ("stl", till.stall.clone()),
             ("red", sold),
+            ("hld", held),
         ]),
         producer: till.producer.clone(),
         leaving,
@@ -215,6 +223,7 @@ impl Real {
                 ("{id}", "vouchers") => &self.ids["vch"],
                 ("{id}", "stalls") => &self.ids["stl"],
                 ("{id}", "redemptions") => &self.ids["red"],
+                ("{id}", "holds") => &self.ids["hld"],
                 ("{month}", _) => &self.month,
                 _ => {
                     resource = segment;
