@@ -18,6 +18,7 @@ on_both_databases!(
     a_late_void_of_one_s_own_money_is_paid_back_after_its_grace,
     money_that_waits_for_a_contribution_is_not_there_before_it,
     who_waits_and_has_paid_finds_the_first_period_open,
+    an_export_lists_what_was_paid_in_and_paid_back,
     a_changed_contribution_is_named,
 );
 
@@ -114,6 +115,19 @@ fn a_pot_alone_opens_a_programme_and_lets_in_whom_it_can_carry(world: World) {
         [8000, 0, 0, 6000, 2000]
     );
     town.world.verify();
+}
+
+fn an_export_lists_what_was_paid_in_and_paid_back(world: World) {
+    let (town, card) = with_own_money(world);
+    town.tills[0].redeem(&card.token, 7000).expect(201);
+    town.world.advance_to("2026-07-31T22:00:00Z");
+    let household = town.enrolment(&card.enrolment)["household_id"].as_str().unwrap().to_owned();
+    let told = town.worker.get(&format!("/api/v1/households/{household}/export")).expect(200);
+    let expected = json!([{
+        "period": 1, "amount": "30.00", "goes_to": "household", "at": "2026-07-01T08:00:00Z",
+        "refunds": [{"amount": "20.00", "at": "2026-07-31T22:00:00Z"}],
+    }]);
+    assert_eq!(told["enrolments"][0]["contributions"], expected);
 }
 
 fn a_pot_pays_after_every_agreement_and_its_month_adds_up(world: World) {
@@ -325,7 +339,7 @@ fn a_changed_contribution_is_named(world: World) {
     found(&town, "contributions", "is not what its household has of its own");
     tamper(&town.world, "UPDATE contributions SET period = 1, allowance_id = NULL");
     found(&town, "contributions", "goes elsewhere than the rules say");
-    found(&town, "contributions", "was paid back 10.00 but 0.00 was left of it");
+    found(&town, "contributions", "was paid back 10.00 of the pot though its household has not left");
     tamper(&town.world, "UPDATE contributions SET amount_cents = 20000");
     found(&town, "enrolments", "has paid 200.00 for period 1");
     tamper(&town.world, "DELETE FROM contributions");

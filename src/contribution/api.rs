@@ -3,7 +3,7 @@
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 
-use super::Contribution;
+use super::{Contribution, Refund};
 use crate::enrolment;
 use crate::http::extract::{Json, PathId};
 use crate::http::idempotency::{IdempotencyKey, once};
@@ -29,19 +29,20 @@ struct ContributionAnswer {
     goes_to: ContributionGoesTo,
     allowance_id: Option<AllowanceId>,
     refunded: Cents,
+    refunds: Vec<Refund>,
     at: Instant,
 }
 
-impl From<(Contribution, Cents)> for ContributionAnswer {
-    fn from((contribution, refunded): (Contribution, Cents)) -> Self {
-        let own = contribution.allowance_id.is_some();
+impl From<(Contribution, Vec<Refund>)> for ContributionAnswer {
+    fn from((contribution, refunds): (Contribution, Vec<Refund>)) -> Self {
         ContributionAnswer {
             id: contribution.id,
             period: contribution.period,
             amount: contribution.amount_cents,
-            goes_to: if own { ContributionGoesTo::Household } else { ContributionGoesTo::Pot },
+            goes_to: contribution.goes_to(),
             allowance_id: contribution.allowance_id,
-            refunded,
+            refunded: refunds.iter().map(|refund| refund.amount).sum(),
+            refunds,
             at: contribution.recorded_at,
         }
     }
@@ -58,7 +59,7 @@ pub async fn contribute(
     let (actor, amount) = (permit.actor.clone(), body.value.amount);
     let paid = once(&state, &permit.actor, key, body.digest, move |conn, now| {
         let contribution = super::pay(conn, now, &actor, id.0, amount)?;
-        Ok(ContributionAnswer::from((contribution, Cents::ZERO)))
+        Ok(ContributionAnswer::from((contribution, Vec::new())))
     })
     .await?;
     // the money is in the pot, whatever becomes of this: the scheduler does it again

@@ -6,6 +6,8 @@ mod verify;
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::access::Actor;
 use crate::allowance;
 use crate::audit::{self, Action};
@@ -22,6 +24,22 @@ use crate::programme::{self, ContributionGoesTo, Period, Programme, Rules};
 
 pub use store::Contribution;
 pub use verify::verify;
+
+/// What of a contribution left the pot for its household, to be handed to it in cash.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Refund {
+    pub amount: Cents,
+    pub at: Instant,
+}
+
+impl Contribution {
+    pub fn goes_to(&self) -> ContributionGoesTo {
+        match self.allowance_id {
+            Some(_) => ContributionGoesTo::Household,
+            None => ContributionGoesTo::Pot,
+        }
+    }
+}
 
 /// Writes down what a household has paid in, for the period that today is in, or for the first if none has begun: funder
 /// → available of the pot, and on to an allowance of its own where the money stays the household's.
@@ -91,22 +109,27 @@ fn running(enrolment: &Enrolment, programme: &Programme, rules: &Rules, today: D
     Ok(periods.into_iter().find(|period| waits || today <= period.ends_on))
 }
 
-/// All that was paid in for an enrolment, oldest first, each with what was paid back of it.
-pub fn of_enrolment(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Vec<(Contribution, Cents)>> {
+/// All that was paid in for an enrolment of the caller's own structure, oldest first, each with what was paid back of it.
+pub fn of_enrolment(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Vec<(Contribution, Vec<Refund>)>> {
     enrolment::own(conn, actor, id)?;
-    let contributions = store::of_enrolment(conn, id)?;
-    let refunded = refunded(conn, &contributions)?;
-    let refund = |c: &Contribution| refunded.get(&c.id).copied().unwrap_or_default();
-    Ok(contributions.into_iter().map(|c| (refund(&c), c)).map(|(refunded, c)| (c, refunded)).collect())
+    all(conn, id)
 }
 
-/// What was paid back of some contributions; those of which nothing was are left out.
-fn refunded(conn: &mut Conn, of: &[Contribution]) -> Result<BTreeMap<ContributionId, Cents>> {
-    let mut sums = BTreeMap::new();
+/// The same of any enrolment.
+pub fn all(conn: &mut Conn, id: EnrolmentId) -> Result<Vec<(Contribution, Vec<Refund>)>> {
+    let contributions = store::of_enrolment(conn, id)?;
+    let mut refunds = refunds(conn, &contributions)?;
+    Ok(contributions.into_iter().map(|c| (refunds.remove(&c.id).unwrap_or_default(), c)).map(|(r, c)| (c, r)).collect())
+}
+
+/// What was paid back of some contributions, oldest first; those of which nothing was are left out.
+fn refunds(conn: &mut Conn, of: &[Contribution]) -> Result<BTreeMap<ContributionId, Vec<Refund>>> {
+    let mut refunds = BTreeMap::<_, Vec<Refund>>::new();
     for transfer in ledger::transfers_of_all(conn, &of.iter().map(|c| c.id.cast()).collect::<Vec<_>>())? {
         if transfer.code == TransferCode::Refund {
-            *sums.entry(transfer.reference.cast()).or_default() += transfer.amount_cents;
+            let refund = Refund { amount: transfer.amount_cents, at: transfer.recorded_at };
+            refunds.entry(transfer.reference.cast()).or_default().push(refund);
         }
     }
-    Ok(sums)
+    Ok(refunds)
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Contribution, refunded, store};
+use super::{Contribution, Refund, refunds, store};
 use crate::allowance::{self, Allowance};
 use crate::db::Conn;
 use crate::enrolment;
 use crate::kit::error::Result;
-use crate::kit::id::{ContributionId, EnrolmentId};
+use crate::kit::id::EnrolmentId;
 use crate::kit::money::Cents;
 use crate::ledger::{self, Finding, Transfer, TransferCode};
 use crate::programme::{self, ContributionGoesTo, purse};
@@ -26,11 +26,11 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
         count += page.len();
         let transfers = ledger::transfers_of_all(conn, &page.iter().map(|c| c.id.cast()).collect::<Vec<_>>())?;
         moved += transfers.len();
-        let refunded = refunded(conn, &page)?;
+        let refunds = refunds(conn, &page)?;
         for contribution in &page {
             *paid.entry((contribution.enrolment_id, contribution.period)).or_default() += contribution.amount_cents;
             let own = transfers.iter().filter(|t| t.reference == contribution.id.cast()).collect::<Vec<_>>();
-            let wrong = wrong(conn, contribution, &own, &refunded)?;
+            let wrong = wrong(conn, contribution, &own, refunds.get(&contribution.id).map_or(&[], Vec::as_slice))?;
             findings.extend(wrong.into_iter().map(|what| Finding::new("contributions", contribution.id, what)));
         }
     }
@@ -54,7 +54,7 @@ fn wrong(
     conn: &mut Conn,
     contribution: &Contribution,
     transfers: &[&Transfer],
-    refunded: &BTreeMap<ContributionId, Cents>,
+    refunds: &[Refund],
 ) -> Result<Vec<String>> {
     let &Contribution { amount_cents: amount, enrolment_id, period, agreement_id, .. } = contribution;
     let mut wrong = Vec::new();
@@ -74,22 +74,27 @@ fn wrong(
     if contribution.allowance_id.is_some() != (goes_to == Some(ContributionGoesTo::Household)) {
         wrong.push("goes elsewhere than the rules say".to_owned());
     }
-    let back = refunded.get(&contribution.id).copied().unwrap_or_default();
+    let back: Cents = refunds.iter().map(|refund| refund.amount).sum();
     let of_it = |a: &Allowance| Some(a.id) == contribution.allowance_id;
     let own = allowance::allowances(conn, enrolment_id)?.into_iter().map(|(a, _)| a).find(of_it);
-    let returned: Cents = match contribution.allowance_id {
+    match contribution.allowance_id {
         Some(id) => {
             let as_paid = |a: &Allowance| (a.purse.as_str(), a.period, a.amount_cents) == (purse::OWN, period, amount);
             if !own.is_some_and(|own| as_paid(&own)) {
                 wrong.push("is not what its household has of its own".to_owned());
             }
             let transfers = ledger::transfers_of(conn, id.cast())?;
-            transfers.iter().filter(|t| t.code == TransferCode::Return).map(|t| t.amount_cents).sum()
+            let returned = transfers.iter().filter(|t| t.code == TransferCode::Return);
+            let returned: Cents = returned.map(|t| t.amount_cents).sum();
+            if back != returned {
+                wrong.push(format!("was paid back {back} but {returned} was left of it"));
+            }
         }
-        None => Cents::ZERO,
-    };
-    if back != returned {
-        wrong.push(format!("was paid back {back} but {returned} was left of it"));
+        None if back > amount => wrong.push(format!("was paid back {back} of {amount}")),
+        None if back.is_positive() && enrolment.left_at.is_none() => {
+            wrong.push(format!("was paid back {back} of the pot though its household has not left"));
+        }
+        None => {}
     }
     Ok(wrong)
 }

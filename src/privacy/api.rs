@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{Export, Holding, Sighting, wipe};
 use crate::access::Role;
 use crate::allowance;
+use crate::contribution::{Contribution, Refund};
 use crate::enrolment::State as EnrolmentState;
 use crate::hold::{self, Hold};
 use crate::household::api::seen;
@@ -18,7 +19,7 @@ use crate::kit::error::{Error, Result};
 use crate::kit::id::{EnrolmentId, HouseholdId, PersonId, VoucherId, kind};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
-use crate::programme::Category;
+use crate::programme::{Category, ContributionGoesTo};
 use crate::redemption::Purchase;
 use crate::voucher::{self, Voucher};
 
@@ -56,6 +57,7 @@ struct EnrolmentAnswer {
     vouchers: Vec<VoucherAnswer>,
     purchases: Vec<PurchaseAnswer>,
     holds: Vec<HoldAnswer>,
+    contributions: Vec<ContributionAnswer>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +100,15 @@ struct HoldAnswer {
     lines: Vec<LineAnswer>,
     state: hold::State,
     expires_at: Instant,
+}
+
+#[derive(Serialize)]
+struct ContributionAnswer {
+    period: i32,
+    amount: Cents,
+    goes_to: ContributionGoesTo,
+    at: Instant,
+    refunds: Vec<Refund>,
 }
 
 #[derive(Serialize)]
@@ -160,6 +171,14 @@ impl From<(Hold, Vec<hold::Line>, Day, Option<String>)> for HoldAnswer {
     }
 }
 
+impl From<(Contribution, Vec<Refund>)> for ContributionAnswer {
+    fn from((contribution, refunds): (Contribution, Vec<Refund>)) -> Self {
+        let goes_to = contribution.goes_to();
+        let Contribution { period, amount_cents: amount, recorded_at: at, .. } = contribution;
+        ContributionAnswer { period, amount, goes_to, at, refunds }
+    }
+}
+
 impl From<Voucher> for VoucherAnswer {
     fn from(Voucher { id, state, valid_from, valid_to, created_at, denomination_cents, .. }: Voucher) -> Self {
         VoucherAnswer { id, state, valid_from, valid_to, created_at, denomination: denomination_cents }
@@ -167,7 +186,8 @@ impl From<Voucher> for VoucherAnswer {
 }
 
 impl From<Holding> for EnrolmentAnswer {
-    fn from(Holding { enrolment, programme, allowances, vouchers, purchases, holds }: Holding) -> Self {
+    fn from(holding: Holding) -> Self {
+        let Holding { enrolment, programme, allowances, vouchers, purchases, holds, contributions } = holding;
         let allowances = allowances.into_iter().map(|(allowance, balance)| AllowanceAnswer {
             period: allowance.period,
             starts_on: allowance.starts_on,
@@ -193,6 +213,7 @@ impl From<Holding> for EnrolmentAnswer {
             vouchers: vouchers.into_iter().map(VoucherAnswer::from).collect(),
             purchases: purchases.into_iter().map(PurchaseAnswer::from).collect(),
             holds: holds.into_iter().map(HoldAnswer::from).collect(),
+            contributions: contributions.into_iter().map(ContributionAnswer::from).collect(),
         }
     }
 }

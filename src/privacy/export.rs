@@ -6,6 +6,7 @@ use super::store;
 use crate::access::{Actor, Role};
 use crate::allowance::{self, Allowance};
 use crate::audit::{self, Action};
+use crate::contribution::{self, Contribution, Refund};
 use crate::db::Conn;
 use crate::enrolment::{self, Enrolment};
 use crate::hold::{self, Hold};
@@ -43,6 +44,8 @@ pub struct Holding {
     pub purchases: Vec<(Purchase, Day, String)>,
     /// What was ever set aside, each with its lines, its day, and its stall's name if it was for one.
     pub holds: Vec<(Hold, Vec<hold::Line>, Day, Option<String>)>,
+    /// What it has paid in, each with what was paid back of it.
+    pub contributions: Vec<(Contribution, Vec<Refund>)>,
 }
 
 /// Somebody has seen who the household is.
@@ -104,6 +107,7 @@ fn holding(conn: &mut Conn, enrolment: Enrolment) -> Result<Holding> {
         vouchers: voucher::of_enrolment(conn, &enrolment)?,
         purchases: purchases.collect(),
         holds: holds.collect(),
+        contributions: contribution::all(conn, enrolment.id)?,
         programme: programme.name,
         enrolment,
     })
