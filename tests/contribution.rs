@@ -18,8 +18,12 @@ on_both_databases!(
     a_late_void_of_one_s_own_money_is_paid_back_after_its_grace,
     money_that_waits_for_a_contribution_is_not_there_before_it,
     who_waits_and_has_paid_finds_the_first_period_open,
+    nobody_who_waits_pays_for_nothing,
+    who_leaves_before_it_had_anything_of_a_period_is_paid_back_for_it,
+    what_the_pot_has_promised_to_others_is_paid_back_once_it_has_it_again,
     an_export_lists_what_was_paid_in_and_paid_back,
     a_changed_contribution_is_named,
+    a_contribution_to_the_pot_paid_back_to_who_stays_is_named,
 );
 
 /// So much a month for two months, with this contribution, and these agreements before the pot.
@@ -94,26 +98,109 @@ fn a_pot_alone_opens_a_programme_and_lets_in_whom_it_can_carry(world: World) {
     assert_eq!((&pot["funder"]["name"], &pot["ends_on"]), (&json!("Pays d'Artois"), &json!("2027-12-31")));
     let (first, second) = (id(&town.enrol()), id(&town.enrol()));
     assert_eq!((state(&town, &first), state(&town, &second)), ("waiting".into(), "waiting".into()));
-    // 25.00 of the 40.00 that two months are
-    pay(&town, &first, 2500).expect(201);
-    assert_eq!(state(&town, &first), "waiting");
-    // with 20.00 of the second's it is 45.00: the first comes in, and 5.00 stay
-    pay(&town, &second, 2000).expect(201);
+    // two months are 40.00: the first comes in with 45.00, and 5.00 stay
+    pay(&town, &first, 4500).expect(201);
     assert_eq!((state(&town, &first), state(&town, &second)), ("active".into(), "waiting".into()));
     assert_eq!(figures(&town, ["granted", "contributed", "available", "committed"]), [0, 4500, 500, 4000]);
     assert_eq!(town.budget()["total"]["contributed"], "45.00");
     let card = town.card_for(&first);
     town.tills[0].redeem(&card.token, 2000).expect(201);
     town.tills[0].redeem(&card.token, 1).refused(409, "insufficient_balance");
-    pay(&town, &first, 2500).expect(201);
-    // 30.00 do not carry the second's two months; 40.00 do
-    assert_eq!(state(&town, &second), "waiting");
-    pay(&town, &second, 1000).expect(201);
+    pay(&town, &second, 3500).expect(201);
     assert_eq!(state(&town, &second), "active");
     assert_eq!(
         figures(&town, ["contributed", "refunded", "available", "committed", "issued"]),
         [8000, 0, 0, 6000, 2000]
     );
+    town.world.verify();
+}
+
+fn nobody_who_waits_pays_for_nothing(world: World) {
+    let town = town(world, "20.00", contribution(500, 5000, false, "pot"), Vec::new());
+    let (first, second) = (id(&town.enrol()), id(&town.enrol()));
+    // two months are 40.00; and what would let the first in lets the second in no sooner
+    pay(&town, &first, 3999).refused(409, "still_waiting");
+    pay(&town, &second, 5000).refused(409, "still_waiting");
+    assert_eq!((state(&town, &first), state(&town, &second)), ("waiting".into(), "waiting".into()));
+    assert_eq!((paid(&town, &first), paid(&town, &second)), (Vec::new(), Vec::new()));
+    assert_eq!(figures(&town, ["contributed", "available", "committed"]), [0, 0, 0]);
+    pay(&town, &first, 4000).expect(201);
+    assert_eq!(state(&town, &first), "active");
+    // who leaves the list has paid nothing
+    let leave = json!({"return_issued": true});
+    town.worker.post(&format!("/api/v1/enrolments/{second}/leave"), leave).expect(200);
+    assert_eq!(figures(&town, ["contributed", "refunded", "committed"]), [4000, 0, 4000]);
+    town.world.verify();
+}
+
+fn leave(town: &Town, enrolment: &str, return_issued: bool) {
+    let path = format!("/api/v1/enrolments/{enrolment}/leave");
+    town.worker.post(&path, json!({"return_issued": return_issued})).expect(200);
+}
+
+fn who_leaves_before_it_had_anything_of_a_period_is_paid_back_for_it(world: World) {
+    let town = town(world, "20.00", contribution(500, 5000, false, "pot"), vec![(100_000, 1)]);
+    let household =
+        json!({"household_id": town.household(1, 0), "programme_id": town.programme, "starts_on": "2026-08-01"});
+    let later = id(&town.worker.post_once("/api/v1/enrolments", household).expect(201));
+    pay(&town, &later, 1000).expect(201);
+    let [untouched, spent, keeps, suspended, undone] = [(); 5].map(|()| town.new_card());
+    for card in [&untouched, &spent, &keeps, &suspended, &undone] {
+        pay(&town, &card.enrolment, 600).expect(201);
+        pay(&town, &card.enrolment, 100).expect(201);
+    }
+    town.tills[0].redeem(&spent.token, 1).expect(201);
+    let sold = town.tills[0].redeem(&undone.token, 500).expect(201);
+    town.tills[0].void(&id(&sold)).expect(200);
+    town.worker.act(&format!("/api/v1/enrolments/{}/suspend", suspended.enrolment)).expect(200);
+    leave(&town, &later, false);
+    for card in [&untouched, &spent, &undone] {
+        leave(&town, &card.enrolment, true);
+    }
+    // the suspended give back in any case
+    leave(&town, &suspended.enrolment, false);
+    leave(&town, &keeps.enrolment, false);
+    assert_eq!(paid(&town, &later), [(1000, 1, 1000)]);
+    for (card, back) in [(&untouched, true), (&spent, false), (&keeps, false), (&suspended, true), (&undone, true)] {
+        let refunded = if back { [(600, 1, 600), (100, 1, 100)] } else { [(600, 1, 0), (100, 1, 0)] };
+        assert_eq!(paid(&town, &card.enrolment), refunded);
+    }
+    // 45.00 less 10.00 and three times 7.00
+    assert_eq!(figures(&town, ["contributed", "refunded", "available"]), [4500, 3100, 1400]);
+    town.world.verify();
+    // who kept the month gives it back after all, and has it paid back once
+    for _ in 0..2 {
+        leave(&town, &keeps.enrolment, true);
+        assert_eq!(paid(&town, &keeps.enrolment), [(600, 1, 600), (100, 1, 100)]);
+    }
+    // in the second month the first was there for it, though nobody has spent it
+    let stays = town.new_card();
+    pay(&town, &stays.enrolment, 500).expect(201);
+    town.world.advance_to("2026-08-02T08:00:00Z");
+    pay(&town, &stays.enrolment, 700).expect(201);
+    leave(&town, &stays.enrolment, true);
+    assert_eq!(paid(&town, &stays.enrolment), [(500, 1, 0), (700, 2, 700)]);
+    town.world.verify();
+}
+
+fn what_the_pot_has_promised_to_others_is_paid_back_once_it_has_it_again(world: World) {
+    let town = town(world, "20.00", contribution(500, 5000, false, "pot"), vec![(4000, 1)]);
+    let first = town.new_card();
+    let second = id(&town.enrol());
+    // 40.00 of the agreement let the first in, and its 50.00 the second
+    pay(&town, &first.enrolment, 5000).expect(201);
+    assert_eq!(state(&town, &second), "active");
+    leave(&town, &first.enrolment, true);
+    assert_eq!(paid(&town, &first.enrolment), [(5000, 1, 1000)]);
+    assert_eq!(figures(&town, ["refunded", "available"]), [1000, 0]);
+    town.world.verify();
+    pay(&town, &second, 1500).expect(201);
+    leave(&town, &first.enrolment, true);
+    assert_eq!(paid(&town, &first.enrolment), [(5000, 1, 2500)]);
+    // each refund is told with its day
+    let list = town.worker.get(&format!("/api/v1/enrolments/{}/contributions", first.enrolment)).expect(200);
+    let refund = |amount: &str| json!({"amount": amount, "at": "2026-07-01T08:00:00Z"});
+    assert_eq!(list["items"][0]["refunds"], json!([refund("10.00"), refund("15.00")]));
     town.world.verify();
 }
 
@@ -349,4 +436,15 @@ fn a_changed_contribution_is_named(world: World) {
     tamper(&town.world, "DELETE FROM transfers WHERE code = 'refund'");
     found(&town, "accounts", "but the journal says");
     found(&town, "agreements", "its available accounts hold");
+}
+
+fn a_contribution_to_the_pot_paid_back_to_who_stays_is_named(world: World) {
+    let town = town(world, "20.00", contribution(500, 5000, false, "pot"), vec![(100_000, 1)]);
+    let card = town.new_card();
+    pay(&town, &card.enrolment, 600).expect(201);
+    leave(&town, &card.enrolment, true);
+    assert_eq!(paid(&town, &card.enrolment), [(600, 1, 600)]);
+    town.world.verify();
+    tamper(&town.world, "UPDATE enrolments SET state = 'active', left_at = NULL");
+    found(&town, "contributions", "was paid back 6.00 of the pot though its household has not left");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{State, bonus, store};
+use super::{State, bonus, own, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
@@ -51,8 +51,8 @@ pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bo
     ledger::post(conn, now, &entries)?;
     let mut open = store::open_parts(conn, &[enrolment], None)?;
     if !issued {
-        let own = |id| promised.iter().any(|allowance| allowance.id == id && allowance.purse == purse::OWN);
-        open.retain(|part| own(part.allowance_id));
+        let is_own = |id| promised.iter().any(|allowance| allowance.id == id && allowance.purse == purse::OWN);
+        open.retain(|part| is_own(part.allowance_id));
     }
     let returned = return_parts(conn, now, &open)?;
     Ok(!parts.is_empty() || returned > 0)
@@ -103,7 +103,7 @@ fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<
     // what of a bonus was never earned
     let mut entries = release_parts(conn, now, parts, &BTreeMap::new())?;
     let ids: Vec<AllowanceId> = parts.iter().map(|part| part.allowance_id).collect();
-    let paid_in = store::contributions(conn, &ids)?;
+    let paid_in = own::contributions(conn, &ids)?;
     for part in parts {
         store::shut_part(conn, part.id)?;
         let left = balances.get(&part.id.cast()).copied().unwrap_or_default();

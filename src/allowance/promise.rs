@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::draw::in_order;
 use super::shares::next_shares;
-use super::{State, store};
+use super::{State, own, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId, ProgrammeId};
@@ -75,7 +75,7 @@ pub fn promise(
         return Ok(Promise::NotEnough);
     };
     let zone = programme.zone()?;
-    let paid_for = store::paid_for(conn, enrolment)?;
+    let paid_for = own::paid_for(conn, enrolment)?;
     let mut entries = Vec::new();
     for Planned { grant, set, parts } in plan {
         let (period, amount) = (&grant.period, grant.amount);

@@ -1,18 +1,14 @@
 //! The SQL of allowances, their parts, and the sets of agreements that share them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use diesel::prelude::*;
 
 use super::{PartKey, PartWindow, PursePart, State};
-use crate::db::schema::{
-    accounts, allowance_parts, allowances, contributions, enrolments, funding_sets, hold_parts, holds,
-};
+use crate::db::schema::{accounts, allowance_parts, allowances, enrolments, funding_sets, hold_parts, holds};
 use crate::db::{Conn, Locked, SumCents, Upsert};
 use crate::kit::error::{Error, Result};
-use crate::kit::id::{
-    AccountId, AgreementId, AllowanceId, ContributionId, EnrolmentId, FundingSetId, HoldPartId, PartId, ProgrammeId,
-};
+use crate::kit::id::{AccountId, AgreementId, AllowanceId, EnrolmentId, FundingSetId, HoldPartId, PartId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 use crate::programme::{Agreement, purse};
@@ -344,30 +340,6 @@ pub fn open_parts(conn: &mut Conn, enrolments: &[EnrolmentId], over_at: Option<I
         query = query.filter(allowance_parts::spendable_until.le(now));
     }
     Ok(query.load(conn)?)
-}
-
-// --- what households pay in ---
-
-/// The periods that a household has paid a contribution for.
-pub fn paid_for(conn: &mut Conn, enrolment: EnrolmentId) -> Result<BTreeSet<i32>> {
-    let periods = contributions::table.filter(contributions::enrolment_id.eq(enrolment)).select(contributions::period);
-    Ok(periods.load(conn)?.into_iter().collect())
-}
-
-/// Lets a period's money be issued.
-pub fn wait_no_longer(conn: &mut Conn, enrolment: EnrolmentId, period: i32) -> Result<()> {
-    let waiting =
-        allowances::table.filter(allowances::enrolment_id.eq(enrolment)).filter(allowances::period.eq(period));
-    diesel::update(waiting).set(allowances::waits.eq(false)).execute(conn)?;
-    Ok(())
-}
-
-/// The contributions that some allowances were paid in by; others are left out.
-pub fn contributions(conn: &mut Conn, of: &[AllowanceId]) -> Result<BTreeMap<AllowanceId, ContributionId>> {
-    let rows = contributions::table
-        .filter(contributions::allowance_id.eq_any(of))
-        .select((contributions::allowance_id.assume_not_null(), contributions::id));
-    Ok(rows.load(conn)?.into_iter().collect())
 }
 
 /// Those of some parts that are closed.

@@ -44,7 +44,7 @@ impl Contribution {
 /// Writes down what a household has paid in, for the period that today is in, or for the first if none has begun: funder
 /// → available of the pot, and on to an allowance of its own where the money stays the household's.
 ///
-/// Whoever waits may pay for its first period: with a pot alone, nobody could otherwise be let in.
+/// Whoever waits may pay for its first period where that lets it in: nobody pays and goes on waiting.
 pub fn pay(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, amount: Cents) -> Result<Contribution> {
     let Enrolment { programme_id, household_id, .. } = enrolment::own(conn, actor, id)?;
     household::touch(conn, now, household_id)?;
@@ -97,6 +97,9 @@ pub fn pay(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, amount
     }
     store::insert(conn, &contribution)?;
     allowance::wait_no_longer(conn, id, period.number)?;
+    if enrolment.state == State::Waiting && !enrolment::let_in(conn, now, &programme, id)? {
+        return Err(Error::Refused(Code::StillWaiting));
+    }
     audit::record(conn, now, actor.who(), Action::ContributionPaid, contribution.id, Some(id.to_string()))?;
     Ok(contribution)
 }

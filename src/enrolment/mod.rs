@@ -140,6 +140,14 @@ pub fn move_up(db: &Db, programme: ProgrammeId) -> Result<usize> {
     }
 }
 
+/// Lets a household in that waits, if it is the next in turn and the money reaches. The programme is locked.
+pub fn let_in(conn: &mut Conn, now: Instant, programme: &Programme, id: EnrolmentId) -> Result<bool> {
+    match next_in_turn(conn, now, programme)? {
+        Some((next, _)) if next.id == id => Ok(matches!(move_up_one(conn, now, programme.id)?, Some(Turn::Activated))),
+        _ => Ok(false),
+    }
+}
+
 enum Turn {
     Activated,
     TooLate,
@@ -242,9 +250,10 @@ fn change(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, from: S
 
 /// Takes a household out: what was promised and not yet issued goes back to the agreements at once. What it already
 /// has in hand, or has set aside, stays its own until its window closes, unless `return_issued` or it is suspended. It cannot come back in
-/// a period of which it kept or spent anything: nobody has the same month twice.
+/// a period of which it kept or spent anything: nobody has the same month twice. What it has paid into the pot for other
+/// periods is paid back.
 ///
-/// Whoever has left may leave again: to give back what it kept, or to no effect.
+/// Whoever has left may leave again: to give back what it kept, for what the pot still owes it, or to no effect.
 pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, return_issued: bool) -> Result<Enrolment> {
     let Enrolment { programme_id, household_id, .. } = own(conn, actor, id)?;
     household::touch(conn, now, household_id)?;
@@ -259,7 +268,8 @@ pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, retu
     match enrolment.state {
         State::Ended => return Err(Error::Refused(Code::EnrolmentState)),
         State::Left => {
-            if allowance::release(conn, now, id, return_issued)? {
+            let released = allowance::release(conn, now, id, return_issued)?;
+            if allowance::pay_back(conn, now, id, enrolment.left_at.unwrap_or(now))? || released {
                 let detail = Some("returned".to_owned());
                 audit::record(conn, now, actor.who(), Action::EnrolmentLeft, id, detail)?;
             }
@@ -276,6 +286,7 @@ pub fn leave(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, retu
     let zone = programme.zone()?;
     enrolment.closes_at = had.map(|(allowance, _)| zone.end_of(allowance.ends_on)).max();
     allowance::release(conn, now, id, return_issued)?;
+    allowance::pay_back(conn, now, id, now)?;
     (enrolment.state, enrolment.left_at, enrolment.waiting_since) = (State::Left, Some(now), None);
     store::update(conn, &enrolment)?;
     let detail = return_issued.then(|| "returned".to_owned());

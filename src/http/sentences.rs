@@ -260,6 +260,16 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Participation trop tardive", "La dernière période de cette inscription est passée."),
             ("Contribution too late", "The last period of this enrolment is over."),
         ],
+        Code::StillWaiting => [
+            (
+                "Toujours en attente",
+                "Cette participation ne ferait pas entrer le ménage, qui est en liste d’attente : ne l’encaissez pas.",
+            ),
+            (
+                "Still waiting",
+                "This contribution would not let the household in, which is on the waiting list: do not take it.",
+            ),
+        ],
         Code::VoucherExists => [
             ("Chèque déjà remis", "Cette inscription a déjà un chèque. S’il est perdu ou abîmé, remplacez-le."),
             ("Voucher already made", "This enrolment has a voucher already. If it is lost or damaged, replace it."),

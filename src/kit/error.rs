@@ -61,6 +61,7 @@ crate::text_enum! {
         EnrolmentState = "enrolment_state",
         NoContribution = "no_contribution",
         ContributionTooLate = "contribution_too_late",
+        StillWaiting = "still_waiting",
         // voucher
         VoucherExists = "voucher_exists",
         VoucherState = "voucher_state",
