@@ -25,7 +25,7 @@ on_both_databases!(
 );
 
 /// 60.00 a month for two months, and half as much again of what is organic, at most 30.00 a month, until a month later.
-fn town(world: World, percent: i32, setup: Setup) -> Town {
+pub fn town(world: World, percent: i32, setup: Setup) -> Town {
     let mut rules = rules("60.00", "none");
     rules["period"]["count"] = json!(2);
     rules["show_balance"] = json!(true);
@@ -34,7 +34,7 @@ fn town(world: World, percent: i32, setup: Setup) -> Town {
 }
 
 /// Buys so much that is organic, and so much that is not.
-fn buy(till: &Till, card: &Card, organic: i64, plain: i64) -> Answer {
+pub fn buy(till: &Till, card: &Card, organic: i64, plain: i64) -> Answer {
     let mut basket = till.basket(&card.token, organic + plain, false);
     let line =
         |amount: i64, labels: Value| json!({"category": "other_food", "labels": labels, "amount": euros(amount)});

@@ -31,6 +31,7 @@ on_both_databases!(
     a_captured_hold_without_its_purchase_is_named,
     a_hold_that_stands_too_long_is_named,
     a_voucher_of_a_value_that_nothing_backs_is_named,
+    a_bonus_that_is_not_what_its_basket_earned_is_named,
     a_month_that_goes_below_zero_is_named,
     a_month_whose_purchases_are_gone_is_named,
     a_changed_a_removed_and_an_inserted_audit_entry_are_named,
@@ -412,4 +413,42 @@ fn a_voucher_of_a_value_that_nothing_backs_is_named(world: World) {
     found(&town, "holds", "does not fit its voucher");
     tamper(&town.world, "UPDATE vouchers SET denomination_cents = 700");
     found(&town, "vouchers", "has a value and nothing set aside behind it");
+}
+
+fn a_bonus_that_is_not_what_its_basket_earned_is_named(world: World) {
+    // as much again of what is organic, at most 30.00
+    let town = crate::bonus::town(world, 100, Setup::default());
+    let (card, other) = (town.new_card(), town.new_card());
+    let till = &town.tills[0];
+    crate::bonus::buy(till, &card, 1200, 1000).expect(201);
+    // the cap lets the last two earn 5.00 and nothing
+    for organic in [2500, 2000, 500] {
+        crate::bonus::buy(till, &other, organic, 0).expect(201);
+        town.world.pass_minutes(10);
+    }
+    town.world.verify();
+    let world = &town.world;
+    for (wrong, right, said) in [
+        ("amount_cents = 1199", "amount_cents = 1200", "is 11.99, but its purchase has earned 12.00"),
+        ("amount_cents = 1201", "amount_cents = 1200", "is 12.01, but its purchase has earned 12.00"),
+    ] {
+        tamper(world, &format!("UPDATE bonuses SET {wrong} WHERE amount_cents = 1200"));
+        found(&town, "bonuses", said);
+        tamper(world, &format!("UPDATE bonuses SET {right} WHERE amount_cents IN (1199, 1201)"));
+        world.verify();
+    }
+    tamper(world, "UPDATE redemption_lines SET labels = 'local' WHERE amount_cents = 1200");
+    found(&town, "bonuses", "is 12.00, but its purchase has earned 0.00");
+    tamper(world, "UPDATE redemption_lines SET labels = 'organic' WHERE amount_cents = 1200");
+    tamper(world, "UPDATE redemption_lines SET labels = 'organic' WHERE amount_cents = 1000");
+    found(&town, "bonuses", "is 12.00, but its purchase has earned 22.00");
+    tamper(world, "UPDATE redemption_lines SET labels = '' WHERE amount_cents = 1000");
+    world.verify();
+    // 2.00 of the 5.00 that the cap left
+    tamper(world, "UPDATE bonuses SET amount_cents = 200 WHERE amount_cents = 500");
+    found(&town, "bonuses", "is 2.00, but its purchase has earned 5.00");
+    tamper(world, "UPDATE bonuses SET amount_cents = 500 WHERE amount_cents = 200");
+    world.verify();
+    tamper(world, "DELETE FROM bonuses WHERE amount_cents = 1200");
+    found(&town, "redemptions", "has earned 12.00, and no bonus says so");
 }

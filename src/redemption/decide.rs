@@ -122,6 +122,12 @@ impl Situation {
 }
 
 impl BasketLine {
+    /// A line as it was written down, its labels by spaces.
+    pub fn written(category: Category, labels: &str, amount: Cents) -> Self {
+        let labels = labels.split_whitespace().filter_map(|label| label.parse().ok()).collect();
+        BasketLine { category, labels, amount }
+    }
+
     /// Its labels as they are written down.
     pub fn labels_in_order(&self) -> String {
         let mut labels: Vec<&str> = self.labels.iter().map(|label| label.as_str()).collect();
@@ -205,12 +211,17 @@ fn draws(rules: &Rules, situation: &Situation, basket: &Basket, amount: Cents) -
 
 /// What a purchase earns: a share of what was paid for such goods, as far as the period's bonus goes.
 fn bonus(rules: &Rules, situation: &Situation, basket: &Basket, covered: Cents) -> Cents {
+    share_earned(rules, &basket.lines, covered).min(situation.history.bonus_left)
+}
+
+/// The share that a basket earns where the period's bonus goes as far.
+pub(super) fn share_earned(rules: &Rules, lines: &[BasketLine], covered: Cents) -> Cents {
     let Some(bonus) = &rules.bonus else { return Cents::ZERO };
     let counts = |line: &&BasketLine| {
         bonus.categories.contains(&line.category) || line.labels.iter().any(|label| bonus.labels.contains(label))
     };
-    let such: Cents = basket.lines.iter().filter(counts).map(|line| line.amount).sum();
-    such.min(covered).percent(bonus.percent).min(situation.history.bonus_left)
+    let such: Cents = lines.iter().filter(counts).map(|line| line.amount).sum();
+    such.min(covered).percent(bonus.percent)
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! Every purchase against the transfers that paid it.
+//! Every purchase against the transfers that paid it, and the bonus that it has earned.
+
+mod earned;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,7 @@ struct Sides {
 /// Returns how many redemptions there are.
 pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
     let (mut count, mut last, mut paid) = (0, None, 0);
+    let mut bonuses = earned::Bonuses::default();
     loop {
         let page = store::after(conn, last, PAGE)?;
         let Some(end) = page.last() else { break };
@@ -47,6 +50,7 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
             for what in wrong(&purchase, &own, &sides) {
                 findings.push(Finding::new("redemptions", purchase.redemption.id, what));
             }
+            findings.extend(bonuses.wrong(conn, &purchase)?);
         }
     }
     let journalled = ledger::count(conn, &[TransferCode::Redeem, TransferCode::Void])?;

@@ -255,3 +255,47 @@ pub(super) fn lose_closed(conn: &mut Conn, now: Instant, enrolments: &[Enrolment
 pub(super) fn is_earned(earned: &[Bonus], allowance: &Allowance) -> bool {
     earned.iter().any(|bonus| bonus.allowance_id == allowance.id)
 }
+
+/// The bonus of one period of an enrolment, for whoever recomputes what a purchase has earned of it.
+#[derive(Clone, Debug)]
+pub struct Promised {
+    allowance: Allowance,
+    /// When the next period opens.
+    until: Option<Instant>,
+    /// How much can be spent until when: as its window has it, or its agreement where that ends first.
+    parts: Vec<(Instant, Cents)>,
+    /// All that was ever earned of it.
+    pub earned: Vec<Bonus>,
+}
+
+impl Promised {
+    /// Whether purchases of an instant earn of it.
+    pub fn runs(&self, at: Instant) -> bool {
+        self.allowance.opens_at <= at && self.until.is_none_or(|until| at < until)
+    }
+
+    /// What of it was promised for a purchase that matures at an instant.
+    pub fn lasting(&self, matures_at: Instant) -> Cents {
+        self.parts.iter().filter(|(end, _)| *end > matures_at).map(|(_, amount)| *amount).sum()
+    }
+}
+
+/// The bonuses of an enrolment's periods, in their order.
+pub fn promised(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Promised>> {
+    let mut periods = allowance_store::allowances(conn, enrolment)?;
+    periods.retain(|allowance| allowance.purse != purse::OWN);
+    let bonuses: Vec<Allowance> = periods.iter().filter(|allowance| !allowance.is_given()).cloned().collect();
+    let parts = allowance_store::parts_of(conn, &bonuses)?;
+    let earned = store::ever_earned(conn, &bonuses.iter().map(|allowance| allowance.id).collect::<Vec<_>>())?;
+    let promised = |allowance: Allowance| {
+        let own = parts.iter().filter(|part| part.allowance_id == allowance.id);
+        Promised {
+            until: periods.iter().filter(|a| a.period > allowance.period).map(|a| a.opens_at).min(),
+            // a late void may have lengthened what had ended
+            parts: own.map(|part| (part.spendable_until.min(allowance.closes_at), part.amount_cents)).collect(),
+            earned: earned.iter().filter(|bonus| bonus.allowance_id == allowance.id).cloned().collect(),
+            allowance,
+        }
+    };
+    Ok(bonuses.into_iter().map(promised).collect())
+}

@@ -43,6 +43,12 @@ pub fn earned(conn: &mut Conn, of: &[AllowanceId]) -> Result<Vec<Bonus>> {
         .load(conn)?)
 }
 
+/// Whatever was earned from some allowances, settled or not.
+pub fn ever_earned(conn: &mut Conn, of: &[AllowanceId]) -> Result<Vec<Bonus>> {
+    let all = bonuses::table.filter(bonuses::allowance_id.eq_any(of)).order(bonuses::redemption_id);
+    Ok(all.select(Bonus::as_select()).load(conn)?)
+}
+
 /// Settles what was earned, once; false where somebody was first.
 pub fn settle(conn: &mut Conn, now: Instant, redemption: RedemptionId, state: State) -> Result<bool> {
     let settled = diesel::update(bonuses::table.find(redemption).filter(bonuses::state.eq(State::Earned)))

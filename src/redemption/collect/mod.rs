@@ -100,7 +100,9 @@ fn handed_over(most: Cents, held: &[Line], handed: &Handed) -> Result<Basket> {
         return Err(Error::invalid("basket", Complaint::Above { most }));
     }
     let lines = match handed.lines.is_empty() {
-        true if total == most => held.iter().map(BasketLine::of).collect(),
+        true if total == most => {
+            held.iter().map(|line| BasketLine::written(line.category, &line.labels, line.amount_cents)).collect()
+        }
         true if !held.is_empty() => return Err(Error::invalid("lines", Complaint::Missing)),
         _ => handed.lines.clone(),
     };
@@ -137,12 +139,4 @@ pub fn release(conn: &mut Conn, now: Instant, actor: &Actor, id: HoldId) -> Resu
         audit::record(conn, now, actor.who(), Action::HoldReleased, id, None)?;
     }
     Ok(())
-}
-
-impl BasketLine {
-    /// A line as it was written down.
-    fn of(line: &Line) -> Self {
-        let labels = line.labels.split_whitespace().filter_map(|label| label.parse().ok()).collect();
-        BasketLine { category: line.category, labels, amount: line.amount_cents }
-    }
 }
