@@ -15,6 +15,7 @@ on_both_databases!(
     the_waiting_list_is_foretold_by_the_money_that_is_left,
     a_household_gets_and_costs_what_its_example_foretold,
     a_simulation_writes_nothing_and_is_for_the_programme_s_own_manager,
+    what_households_pay_into_the_pot_is_foretold_beside_the_cost,
     presets_are_listed_and_foretold_as_their_rules_are,
 );
 
@@ -110,6 +111,34 @@ fn a_household_gets_and_costs_what_its_example_foretold(world: World) {
     }
     let bought = town.tills[0].redeem_in_part(&card.token, 2345).expect(201);
     assert_eq!((&bought["covered"], &bought["to_collect"]), (&json!("17.96"), &json!("5.49")));
+}
+
+fn what_households_pay_into_the_pot_is_foretold_beside_the_cost(world: World) {
+    let mut rules = rules_with(&[]);
+    rules["contribution"] = json!({"minimum": "5.00", "maximum": "40.00", "required": false, "goes_to": "pot"});
+    // six months of 60.00 for two of three
+    let setup =
+        Setup { rules: rules.clone(), funding_rule: "priority", agreements: vec![(100_000, 1)], ..Setup::default() };
+    let town = Town::with(world, Setup { producers: 0, ..setup });
+    let told = |more: Value| {
+        let mut body = listed(3);
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        town.manager.post(&format!("/api/v1/programmes/{}/simulation", town.programme), body)
+    };
+    let least = told(json!({})).expect(200);
+    assert_eq!((&least["households"]["funded"], &least["contributed"]), (&json!(2), &json!("60.00")));
+    let more = told(json!({"contribution": "12.34"})).expect(200);
+    assert_eq!((&more["cost"], &more["promised"]), (&least["cost"], &json!("720.00")));
+    assert_eq!(more["contributed"], "148.08");
+    for wrong in ["4.99", "40.01"] {
+        let refused = told(json!({"contribution": wrong})).refused(422, "invalid_request");
+        assert_eq!(refused["fields"][0]["field"], "contribution");
+    }
+    // what stays a household's own is nobody else's
+    rules["contribution"]["goes_to"] = json!("household");
+    assert_eq!(told(json!({"rules": rules.clone()})).expect(200)["contributed"], "0.00");
+    rules.as_object_mut().unwrap().remove("contribution");
+    told(json!({"rules": rules, "contribution": "5.00"})).refused(422, "invalid_request");
 }
 
 fn a_simulation_writes_nothing_and_is_for_the_programme_s_own_manager(world: World) {

@@ -215,6 +215,7 @@ mod tests {
             examples: Vec::new(),
             take_up: TakeUp::default(),
             basket: BasketMix::default(),
+            contribution: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who is let in and whose cents are promised, by the planning of real promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Households, Kind, MOST_HOUSEHOLDS, Scheme};
@@ -8,7 +8,7 @@ use crate::allowance::{self, Funds, Planned};
 use crate::enrolment;
 use crate::kit::money::Cents;
 use crate::kit::time::Day;
-use crate::programme::{Agreement, FundingRule, Grant};
+use crate::programme::{Agreement, Contribution, ContributionGoesTo, FundingRule, Grant};
 
 /// What each agreement gives for each grant: the agreement's place among the scheme's, and cents.
 pub type Parts = Vec<Vec<(usize, Cents)>>;
@@ -26,6 +26,15 @@ pub struct Cohort {
 impl Cohort {
     pub fn promised_by(&self, place: usize) -> Cents {
         self.parts.iter().flatten().filter(|(of, _)| *of == place).map(|(_, amount)| *amount).sum()
+    }
+
+    /// What all of them pay into the pot, if each pays so much for a period.
+    pub fn contributed(&self, each: Option<Cents>) -> Cents {
+        let to_pot = |rule: &Contribution| rule.goes_to == ContributionGoesTo::Pot;
+        let Some(rule) = self.kind.rules.contribution.filter(to_pot) else { return Cents::ZERO };
+        let periods: BTreeSet<i32> = self.grants.iter().map(|grant| grant.period.number).collect();
+        let amount = each.unwrap_or(rule.minimum).clamp(rule.minimum, rule.maximum);
+        periods.iter().map(|_| Cents(amount.0 * self.count)).sum()
     }
 }
 

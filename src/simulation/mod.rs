@@ -44,6 +44,8 @@ pub struct Scheme {
     pub examples: Vec<Kind>,
     pub take_up: TakeUp,
     pub basket: BasketMix,
+    /// What each household pays in for a period, within the bounds of its rules; the least that they foresee by default.
+    pub contribution: Option<Cents>,
 }
 
 /// So many households that are alike in all that money depends on.
@@ -116,6 +118,9 @@ pub struct Outcome {
     /// What is committed for all who are funded: the most that it can cost.
     pub promised: Cents,
     pub cost: Estimate,
+    /// What the funded are expected to pay into the pot for all their periods: it is not taken off the cost, which the
+    /// agreements must be able to bear without it.
+    pub contributed: Cents,
     pub months: Vec<MonthCost>,
     pub agreements: Vec<AgreementCost>,
     pub examples: Vec<Example>,
@@ -233,6 +238,7 @@ pub fn simulate(scheme: &Scheme) -> Outcome {
         households: funding.households,
         promised: agreements.iter().map(|agreement| agreement.promised).sum(),
         cost: costs.of(None, None),
+        contributed: funding.cohorts.iter().map(|cohort| cohort.contributed(scheme.contribution)).sum(),
         months: costs.months().map(month).collect(),
         agreements,
         examples: scheme.examples.iter().map(|kind| example(scheme, kind)).collect(),
@@ -300,6 +306,7 @@ pub fn of_programme(
         examples: request::examples(&rules, from),
         take_up: request.take_up.unwrap_or_default(),
         basket: request.basket.clone().unwrap_or_default(),
+        contribution: request.contribution,
         zone,
     })
 }

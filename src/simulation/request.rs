@@ -43,6 +43,7 @@ pub struct Request {
     take_up: Option<TakeUp>,
     #[serde(default, deserialize_with = "maybe_object")]
     basket: Option<BasketMix>,
+    contribution: Option<Cents>,
 }
 
 /// A programme that there is, by its own rules or by others.
@@ -56,6 +57,7 @@ pub struct ProgrammeRequest {
     pub(super) take_up: Option<TakeUp>,
     #[serde(default, deserialize_with = "maybe_object")]
     pub(super) basket: Option<BasketMix>,
+    pub(super) contribution: Option<Cents>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -139,6 +141,7 @@ impl Request {
         }
         check_population(&self.population, &rules, &mut fields);
         check_habits(self.take_up, self.basket.as_ref(), &mut fields);
+        check_contribution(self.contribution, &rules, &mut fields);
         fields.settle()?;
         let agreements: Vec<Agreement> = self.agreements.iter().zip(1..).map(AgreementGiven::signed).collect();
         Ok(Scheme {
@@ -152,6 +155,7 @@ impl Request {
             examples: examples(&rules, self.starts_on),
             take_up: self.take_up.unwrap_or_default(),
             basket: self.basket.clone().unwrap_or_default(),
+            contribution: self.contribution,
         })
     }
 
@@ -181,6 +185,7 @@ impl ProgrammeRequest {
             check_population(groups, rules, &mut fields);
         }
         check_habits(self.take_up, self.basket.as_ref(), &mut fields);
+        check_contribution(self.contribution, rules, &mut fields);
         fields.settle()
     }
 }
@@ -262,6 +267,14 @@ fn check_population(groups: &[Group], rules: &Rules, fields: &mut Fields) {
         fields.must(known, &at("band"), Complaint::NoSuchTariff);
     }
     fields.must(left >= 0, "population", Complaint::NotBetween { least: 1, most: MOST_HOUSEHOLDS });
+}
+
+/// Within the bounds of the rules, which are nothing where they foresee none.
+fn check_contribution(contribution: Option<Cents>, rules: &Rules, fields: &mut Fields) {
+    let Some(amount) = contribution else { return };
+    let (least, most) = rules.contribution.map_or((Cents::ZERO, Cents::ZERO), |rule| (rule.minimum, rule.maximum));
+    fields.must(amount >= least, "contribution", Complaint::Below { least });
+    fields.must(amount <= most, "contribution", Complaint::Above { most });
 }
 
 fn check_habits(take_up: Option<TakeUp>, basket: Option<&BasketMix>, fields: &mut Fields) {

@@ -19,6 +19,9 @@ fn write(outcome: &Outcome, page: &mut String) -> std::fmt::Result {
         writeln!(page, "            {not_covered} whom no agreement covers, {too_late} whose periods do not fit")?;
     }
     writeln!(page, "promised: {} at the most", outcome.promised)?;
+    if outcome.contributed.is_positive() {
+        writeln!(page, "paid into the pot by households: {}", outcome.contributed)?;
+    }
     let take_up = outcome.take_up;
     writeln!(page, "take-up: {} %, {} % or {} % of it\n", take_up.low, take_up.expected, take_up.high)?;
 
