@@ -4,7 +4,7 @@ use super::PartKey;
 use super::shares::in_proportion;
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
-use crate::programme::FundingRule;
+use crate::programme::{FundingRule, purse};
 
 /// A part that may be spent now.
 #[derive(Clone, Debug)]
@@ -28,7 +28,8 @@ pub struct Draw {
 
 /// Takes `amount` from the parts, or as much as they hold.
 ///
-/// Allowances that end first go first; inside one, the parts give in proportion to what each has left, or in order.
+/// Allowances that end first go first, and what a household has paid in itself goes last, since its rest is paid back;
+/// inside one, the parts give in proportion to what each has left, or in order.
 pub fn draw(parts: &[PursePart], rule: FundingRule, amount: Cents) -> Vec<Draw> {
     let mut parts: Vec<&PursePart> = parts.iter().filter(|part| part.left.is_positive()).collect();
     parts.sort_by(|a, b| {
@@ -36,7 +37,8 @@ pub fn draw(parts: &[PursePart], rule: FundingRule, amount: Cents) -> Vec<Draw> 
         (a.period, &a.purse).cmp(&(b.period, &b.purse)).then(place(a).cmp(&place(b)))
     });
     let mut allowances: Vec<&[&PursePart]> = parts.chunk_by(|a, b| a.key.allowance == b.key.allowance).collect();
-    allowances.sort_by_key(|parts| (parts.iter().map(|part| part.spendable_until).min(), parts[0].period));
+    let own = |parts: &[&PursePart]| parts[0].purse == purse::OWN;
+    allowances.sort_by_key(|parts| (own(parts), parts.iter().map(|part| part.spendable_until).min(), parts[0].period));
 
     let mut wanted = amount;
     let mut draws = Vec::new();
@@ -104,6 +106,15 @@ mod tests {
     #[test]
     fn by_priority_the_first_agreement_pays_until_it_is_empty() {
         assert_eq!(amounts(FundingRule::Priority, 301), [(2, 1, 300), (2, 2, 1)]);
+    }
+
+    #[test]
+    fn what_a_household_has_paid_in_goes_last_though_it_ends_first() {
+        let mut purse = purse();
+        purse.iter_mut().filter(|part| part.period == 2).for_each(|part| part.purse = purse::OWN.to_owned());
+        let drawn = draw(&purse, FundingRule::Priority, Cents(401));
+        assert_eq!(drawn.iter().map(|d| d.amount.0).collect::<Vec<_>>(), [300, 100, 1]);
+        assert_eq!(drawn.last().map(|d| d.key), Some(purse[2].key));
     }
 
     #[test]
