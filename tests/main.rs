@@ -29,6 +29,7 @@ mod limits;
 mod lists;
 mod metrics;
 mod migrations;
+mod presets;
 mod privacy;
 mod producer;
 mod programme;

@@ -107,7 +107,7 @@ fn three_tariffs() -> Value {
 }
 
 /// An answer with its headers, without what differs by nature: ids, instants, the two amounts.
-fn but_for_the_amounts(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
+pub fn but_for_the_amounts(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
     let mut body = answer.json();
     for key in ["id", "covered", "to_collect", "at", "void_until"] {
         assert!(body[key].is_string(), "{key}");

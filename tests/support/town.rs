@@ -18,6 +18,7 @@ pub struct Setup {
     pub time_zone: &'static str,
     pub starts_on: String,
     pub ends_on: String,
+    pub legal_basis: &'static str,
     pub producers: usize,
 }
 
@@ -31,6 +32,7 @@ impl Default for Setup {
             time_zone: "Europe/Paris",
             starts_on: "2026-01-01".to_owned(),
             ends_on: "2027-12-31".to_owned(),
+            legal_basis: "social_aid",
             producers: 2,
         }
     }
@@ -125,7 +127,7 @@ impl Town {
                     "name": "Chèque du marché", "time_zone": setup.time_zone, "starts_on": setup.starts_on, "ends_on": setup.ends_on,
                     "funding_rule": setup.funding_rule, "rules": setup.rules,
                     "communes": [{"code": "62427", "name": "Hénin-Beaumont"}, {"code": "62215", "name": "Carvin"}],
-                    "legal_basis": {"code": "social_aid", "reference": "CASF L123-5"},
+                    "legal_basis": {"code": setup.legal_basis, "reference": "Délibération du 12 mars"},
                 }),
             )
             .expect(201);
@@ -211,6 +213,14 @@ impl Town {
 
     pub fn approve(&self, till: &Till) {
         self.decide(till, "approve").expect(200);
+    }
+
+    /// A producer with one stall, approved as a seller of this class.
+    pub fn new_seller(&self, number: usize, class: &str) -> Till {
+        let till = self.new_till(number);
+        let path = format!("/api/v1/programmes/{}/applications/{}/approve", self.programme, till.producer);
+        self.manager.post(&path, json!({"class": class})).expect(200);
+        till
     }
 
     pub fn decide(&self, till: &Till, decision: &str) -> Answer {
