@@ -9,7 +9,7 @@ use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
-use crate::programme::{self, Programme, purse};
+use crate::programme::{self, Programme, Rules, purse};
 
 /// Some enrolments with a part whose time is over, in order of id.
 pub fn enrolments_to_close(
@@ -140,8 +140,8 @@ fn return_parts(conn: &mut Conn, now: Instant, parts: &[store::Part]) -> Result<
 
 /// Makes a part spendable again after a void gave it money back, if its own window is over or was given up: for the
 /// rules' days of grace from now, and never past its agreement's own end.
-pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, grace_days: i32, part: PartId) -> Result<()> {
-    let (part, closes_at) = store::part(conn, part)?;
+pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, rules: &Rules, part: PartId) -> Result<()> {
+    let (part, starts_on, closes_at) = store::part(conn, part)?;
     let zone = programme.zone()?;
     let agreements = programme::agreements_of(conn, programme.id)?;
     let agreement = agreements.iter().find(|agreement| agreement.id == part.agreement_id);
@@ -152,7 +152,7 @@ pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, grace_days:
     if now < own && !given_up {
         return Ok(());
     }
-    let grace = zone.end_of(zone.day_of(now).plus_days(grace_days));
+    let grace = rules.grace_until(&zone, starts_on, now);
     // an earlier void's grace is not cut short
     let granted = if part.open { part.spendable_until } else { now };
     store::reopen_part(conn, part.id, grace.min(end).max(granted))

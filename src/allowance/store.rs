@@ -297,12 +297,12 @@ pub fn reopen_part(conn: &mut Conn, id: PartId, until: Instant) -> Result<()> {
     Ok(())
 }
 
-/// A part, and when its allowance's window closes.
-pub fn part(conn: &mut Conn, id: PartId) -> Result<(Part, Instant)> {
+/// A part, the first day of its period, and when its allowance's window closes.
+pub fn part(conn: &mut Conn, id: PartId) -> Result<(Part, Day, Instant)> {
     Ok(allowance_parts::table
         .inner_join(allowances::table)
         .filter(allowance_parts::id.eq(id))
-        .select((Part::as_select(), allowances::closes_at))
+        .select((Part::as_select(), allowances::starts_on, allowances::closes_at))
         .first(conn)?)
 }
 

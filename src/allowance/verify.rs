@@ -10,7 +10,7 @@ use crate::kit::id::{AccountId, AgreementId, PartId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Zone};
 use crate::ledger::{self, Finding, Transfer, TransferCode};
-use crate::programme::{self, purse};
+use crate::programme::{self, Rules, purse};
 
 /// Allowances read at a time.
 const PAGE: i64 = 500;
@@ -24,8 +24,8 @@ struct Term {
     zone: Zone,
     /// The first instant at which no cent of it may be spent any more.
     end: Instant,
-    /// Days for which a late void's money stays spendable, by version of the rules.
-    grace_days: BTreeMap<i32, i32>,
+    /// By version.
+    rules: BTreeMap<i32, Rules>,
 }
 
 /// A part with what the ledger knows of it.
@@ -117,10 +117,10 @@ fn terms(conn: &mut Conn) -> Result<BTreeMap<AgreementId, Term>> {
         let programme = programme::by_id(conn, id)?;
         let zone = programme.zone()?;
         let versions = programme::all_versions(conn, id)?;
-        let grace_days: BTreeMap<i32, i32> = versions.iter().map(|v| (v.version, v.rules.void_grace_days)).collect();
+        let rules: BTreeMap<i32, Rules> = versions.into_iter().map(|v| (v.version, v.rules)).collect();
         for agreement in programme::agreements_of(conn, id)? {
             let end = agreement.spendable_until(&zone);
-            terms.insert(agreement.id, Term { zone: zone.clone(), end, grace_days: grace_days.clone() });
+            terms.insert(agreement.id, Term { zone: zone.clone(), end, rules: rules.clone() });
         }
     }
     Ok(terms)
@@ -182,10 +182,10 @@ impl Known<'_> {
             return Some("is a part of no agreement".to_owned());
         };
         let first = allowance.closes_at.min(term.end);
-        let grace_days = term.grace_days.get(&self.version).copied().unwrap_or_default();
-        let grace = |at| term.zone.end_of(term.zone.day_of(at).plus_days(grace_days));
+        let late_void = self.restored_at.zip(term.rules.get(&self.version));
         // earlier than the window too: who had left had given it up, and only the grace stands
-        let granted = self.restored_at.map_or(first, |at| term.end.min(grace(at)));
+        let granted =
+            late_void.map_or(first, |(at, rules)| term.end.min(rules.grace_until(&term.zone, allowance.starts_on, at)));
         let until = self.part.spendable_until;
         let fits = (first.min(granted)..=first.max(granted)).contains(&until);
         (!fits).then(|| format!("is spendable until {until} but should be until {first}, or {granted} by a late void"))

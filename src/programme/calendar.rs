@@ -65,6 +65,13 @@ impl Rules {
     pub(super) fn year_end(&self, zone: &Zone, starts_on: Day) -> Option<Instant> {
         self.ends_with_year.then(|| zone.end_of(starts_on.last_of_year()))
     }
+
+    /// Until when money of a period stays spendable that a void of an instant gives back once its window is over: for the
+    /// days of grace, and not past its year where it ends with that.
+    pub fn grace_until(&self, zone: &Zone, starts_on: Day, voided_at: Instant) -> Instant {
+        let grace = zone.end_of(zone.day_of(voided_at).plus_days(self.void_grace_days));
+        self.year_end(zone, starts_on).map_or(grace, |end| grace.min(end.max(voided_at)))
+    }
 }
 
 #[cfg(test)]

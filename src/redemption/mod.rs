@@ -349,9 +349,9 @@ pub fn void(
         }
     };
     let programme = programme::by_id(conn, enrolment.programme_id)?;
-    let grace_days = enrolment::rules(conn, &enrolment)?.void_grace_days;
+    let rules = enrolment::rules(conn, &enrolment)?;
     for part in parts {
-        allowance::restore(conn, now, &programme, grace_days, part)?;
+        allowance::restore(conn, now, &programme, &rules, part)?;
     }
     Ok(Purchase { void: Some(void), ..purchase })
 }
