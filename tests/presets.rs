@@ -9,8 +9,8 @@ mod tariffs;
 
 use std::fs;
 
-use primeur::kit::time::Day;
-use primeur::programme::{FundingRule, LegalBasis};
+use primeur::kit::time::{Day, Instant};
+use primeur::programme::{FundingRule, LegalBasis, ProducerClass};
 use primeur::schedule::{self, Done};
 use serde_json::{Value, json};
 
@@ -81,11 +81,47 @@ fn days_after(day: &str, days: i32) -> String {
     day.parse::<Day>().unwrap().plus_days(days).to_string()
 }
 
-/// What the programme paid of a basket and what was left to collect, in cents.
+/// What the programme paid of a basket and what was left to collect, in cents. The seller has a day to undo it.
 #[track_caller]
 fn split(answer: Answer) -> (i64, i64) {
     let sold = answer.expect(201);
+    let [at, until] = ["at", "void_until"].map(|key| sold[key].as_str().unwrap().parse::<Instant>().unwrap());
+    assert_eq!(until, at.plus_minutes(24 * 60));
     (cents(&sold["covered"]), cents(&sold["to_collect"]))
+}
+
+/// Of all kinds of seller these and no other are told that the card pays, and none of them how much it holds.
+#[track_caller]
+fn pays_at(town: &Town, card: &Card, classes: &[&str]) {
+    for (number, class) in ProducerClass::ALL.iter().enumerate() {
+        let told = town.new_seller(100 + number, class.as_str()).check(&card.token);
+        let expected = if classes.contains(&class.as_str()) { json!(null) } else { json!("producer_not_eligible") };
+        assert_eq!((&told["code"], &told["spendable"]), (&expected, &json!(null)), "{class}");
+    }
+}
+
+#[track_caller]
+fn pays_everywhere(town: &Town, card: &Card) {
+    pays_at(town, card, &ProducerClass::ALL.iter().map(|class| class.as_str()).collect::<Vec<_>>());
+}
+
+/// When the first and the last money of a purse can be spent from, and no more.
+#[track_caller]
+fn windows(enrolment: &Value, purse: &str, first: [&str; 2], last: [&str; 2]) {
+    let allowances = enrolment["allowances"].as_array().unwrap().iter().filter(|a| a["purse"] == purse);
+    let of = |a: &Value| ["opens_at", "closes_at"].map(|key| a[key].as_str().unwrap().to_owned());
+    let mut all: Vec<_> = allowances.map(|a| (a["period"].as_i64().unwrap(), of(a))).collect();
+    all.sort();
+    assert_eq!((&all[0].1, &all[all.len() - 1].1), (&first.map(str::to_owned), &last.map(str::to_owned)));
+}
+
+/// A household of one adult that is let in today, and leaves at once and gives its first month back: what it was promised.
+fn passer_by(town: &Town) -> Value {
+    let enrolment = town.enrol();
+    assert_eq!(enrolment["state"], "active");
+    let path = format!("/api/v1/enrolments/{}/leave", id(&enrolment));
+    town.worker.post(&path, json!({"return_issued": true})).expect(200);
+    enrolment
 }
 
 /// Buys kinds of food, each with its labels and for so many cents.
@@ -123,13 +159,14 @@ fn month_of(town: &Town, agreement: &Value, month: &str) -> Value {
 /// Figures that say where all the money of a scheme has gone.
 const ENDS: [&str; 4] = ["issued", "redeemed", "returned", "available"];
 
-/// So many enrolments and nothing else are over, nothing is promised or in hand, producers are owed in the last month's
+/// So many enrolments are over and none goes on, nothing is promised or in hand, producers are owed in the last month's
 /// reports what was ever spent, and the books are right.
 #[track_caller]
 fn is_over(town: &Town, month: &str, enrolments: i64) {
     assert_eq!(total(town, ["committed", "outstanding", "surplus"]), [0, 0, 0]);
-    let counts = json!({"waiting": 0, "active": 0, "suspended": 0, "left": 0, "ended": enrolments});
-    assert_eq!(town.budget()["enrolments"], counts);
+    let counts = town.budget()["enrolments"].clone();
+    let counts = ["waiting", "active", "suspended", "ended"].map(|state| counts[state].as_i64().unwrap());
+    assert_eq!(counts, [0, 0, 0, enrolments]);
     let all = [agreements(town, "grant"), agreements(town, "pot")].concat();
     let owed: i64 = all.iter().map(|a| cents(&month_of(town, a, month)["payable"]["closing"])).sum();
     assert_eq!(total(town, ["redeemed"]), [owed]);

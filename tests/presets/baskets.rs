@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{ENDS, card, days_after, is_over, months_after, on, promised, split, total, town};
+use super::{
+    ENDS, card, days_after, is_over, months_after, on, passer_by, pays_at, pays_everywhere, promised, split, total,
+    town, windows,
+};
 use crate::support::town::newcomer;
 use crate::support::{World, id, on_both_databases};
 
@@ -19,6 +22,7 @@ fn paniers_are_half_price_every_fortnight_for_two_years_at_most(world: World) {
     let (small, large) = (card(&town, 1, 0), card(&town, 2, 3));
     // 52 fortnights of 10.00
     assert_eq!((promised(&town, &small), promised(&town, &large)), (52_000, 52_000));
+    pays_everywhere(&town, &large);
     // the referent is of the structure that has enrolled the household: to another it does not exist
     let (_, stranger) = newcomer(&town.world, &town.manager, "social_structure", "Autre CCAS");
     stranger.get(&format!("/api/v1/enrolments/{}", small.enrolment)).refused(404, "not_found");
@@ -61,6 +65,7 @@ fn panier_symbolique_is_a_euro_a_day_whatever_is_in_it(world: World) {
     let (alone, family) = (card(&town, 1, 0), card(&town, 2, 2));
     // 26 weeks of 20.00
     assert_eq!((promised(&town, &alone), promised(&town, &family)), (52_000, 52_000));
+    pays_everywhere(&town, &alone);
     let mut paid = 0;
     for week in 0..26 {
         on(&town, &days_after("2026-07-01", 7 * week));
@@ -94,7 +99,7 @@ fn panier_symbolique_is_a_euro_a_day_whatever_is_in_it(world: World) {
 }
 
 fn panier_reserve_costs_nothing_and_goes_back_when_nobody_fetches_it(world: World) {
-    let town = town(world, "panier_reserve", 60_000);
+    let town = town(world, "panier_reserve", 80_000);
     let (shop, grocery) = (town.new_seller(0, "shop"), town.new_seller(1, "solidarity_grocery"));
     let farm = town.new_seller(2, "farm");
     let (first, second) = (card(&town, 1, 0), card(&town, 1, 2));
@@ -102,6 +107,14 @@ fn panier_reserve_costs_nothing_and_goes_back_when_nobody_fetches_it(world: Worl
     assert_eq!((promised(&town, &first), promised(&town, &second)), (24_000, 24_000));
     on(&town, "2026-07-03");
     farm.hold(&first.token, 1000).refused(409, "producer_not_eligible");
+    // from 3 July to 2 August and from 3 December to 2 January, each with seven days of grace
+    windows(
+        &passer_by(&town),
+        "main",
+        ["2026-07-02T22:00:00Z", "2026-08-09T22:00:00Z"],
+        ["2026-12-02T23:00:00Z", "2027-01-09T23:00:00Z"],
+    );
+    pays_at(&town, &first, &["shop", "solidarity_grocery"]);
     let kept = shop.hold(&first.token, 2200).expect(201);
     assert_eq!((&kept["covered"], &kept["to_collect"]), (&json!("22.00"), &json!("0.00")));
     assert_eq!(kept["expires_at"], "2026-07-04T09:00:00Z");
@@ -130,13 +143,13 @@ fn panier_reserve_costs_nothing_and_goes_back_when_nobody_fetches_it(world: Worl
     }
     on(&town, "2027-01-08");
     shop.hold(&first.token, 100).refused(409, "voucher_expired");
-    // 22.00 + 5 × 40.00 = 222.00 and 35.00, of 480.00
-    assert_eq!(total(&town, ENDS), [48_000, 25_700, 22_300, 34_300]);
+    // 22.00 + 5 × 40.00 = 222.00 and 35.00, of 480.00 and of the 40.00 that the passer-by gave back
+    assert_eq!(total(&town, ENDS), [52_000, 25_700, 26_300, 54_300]);
     is_over(&town, "2027-01", 2);
 }
 
 fn groupement_achat_sells_at_a_price_that_the_programme_reduces(world: World) {
-    let town = town(world, "groupement_achat", 100_000);
+    let town = town(world, "groupement_achat", 150_000);
     let (group, shop) = (town.new_seller(0, "buying_group"), town.new_seller(1, "shop"));
     let (family, alone) = (card(&town, 2, 2), card(&town, 1, 0));
     // 12 × 30.00
@@ -144,6 +157,16 @@ fn groupement_achat_sells_at_a_price_that_the_programme_reduces(world: World) {
     shop.redeem(&family.token, 1000).refused(409, "producer_not_eligible");
     for month in 0..12 {
         on(&town, &months_after("2026-07-12", month));
+        if month == 0 {
+            // from 12 July to 11 August and from 12 June to 11 July, each with seven days of grace
+            windows(
+                &passer_by(&town),
+                "main",
+                ["2026-07-11T22:00:00Z", "2026-08-18T22:00:00Z"],
+                ["2027-06-11T22:00:00Z", "2027-07-18T22:00:00Z"],
+            );
+            pays_at(&town, &alone, &["buying_group"]);
+        }
         // 30 % of 80.00
         assert_eq!(split(group.redeem(&family.token, 8000)), (2400, 5600));
         match month {
@@ -161,7 +184,7 @@ fn groupement_achat_sells_at_a_price_that_the_programme_reduces(world: World) {
     }
     on(&town, "2027-07-08");
     group.redeem(&family.token, 8000).refused(409, "voucher_expired");
-    // 12 × 24.00 = 288.00 and 30.00 + 4.01 + 30.00 = 64.01, of 720.00
-    assert_eq!(total(&town, ENDS), [72_000, 35_201, 36_799, 64_799]);
+    // 12 × 24.00 = 288.00 and 30.00 + 4.01 + 30.00 = 64.01, of 720.00 and of the 30.00 that the passer-by gave back
+    assert_eq!(total(&town, ENDS), [75_000, 35_201, 39_799, 114_799]);
     is_over(&town, "2027-07", 2);
 }

@@ -1,6 +1,8 @@
 //! Cheques with a bonus on what is sustainable.
 
-use super::{ENDS, buy, card, is_over, months_after, on, promised, split, total, town};
+use super::{
+    ENDS, buy, card, is_over, months_after, on, passer_by, pays_everywhere, promised, split, total, town, windows,
+};
 use crate::support::{World, id, on_both_databases};
 
 on_both_databases!(
@@ -9,7 +11,7 @@ on_both_databases!(
 );
 
 fn vital_im_gives_half_of_what_is_sustainable_again_up_to_twenty_five_a_person(world: World) {
-    let town = town(world, "vital_im", 250_000);
+    let town = town(world, "vital_im", 300_000);
     let farm = town.new_seller(0, "farm");
     let (alone, four) = (card(&town, 1, 0), card(&town, 2, 2));
     // 50.00 a person and month and 25.00 of bonus at most: 6 × 75.00 = 450.00, and 6 × (4 × 75.00) = 1 800.00
@@ -25,7 +27,29 @@ fn vital_im_gives_half_of_what_is_sustainable_again_up_to_twenty_five_a_person(w
     assert_eq!(town.balance(&alone.enrolment), 5000 - 3000 + 1000);
     on(&town, "2026-07-10");
     // 20.00 of the month and the bonus of 10.00; half of 10.00 of organic meat is 5.00
-    assert_eq!(split(buy(&farm, &alone, &[("meat", &["organic"], 1000), ("other_food", &[], 2000)])), (3000, 0));
+    let basket = [
+        ("meat", &["organic"][..], 1000),
+        ("meat", &[], 500),
+        ("dairy", &[], 500),
+        ("fish", &[], 500),
+        ("eggs", &[], 500),
+    ];
+    assert_eq!(split(buy(&farm, &alone, &basket)), (3000, 0));
+    // from 10 July to 9 August and from 10 December to 9 January, seven days of grace, 31 for the bonus
+    let passer_by = passer_by(&town);
+    windows(
+        &passer_by,
+        "main",
+        ["2026-07-09T22:00:00Z", "2026-08-16T22:00:00Z"],
+        ["2026-12-09T23:00:00Z", "2027-01-16T23:00:00Z"],
+    );
+    windows(
+        &passer_by,
+        "bonus",
+        ["2026-07-09T22:00:00Z", "2026-09-09T22:00:00Z"],
+        ["2026-12-09T23:00:00Z", "2027-02-09T23:00:00Z"],
+    );
+    pays_everywhere(&town, &four);
     // half of 100.00 + 30.00 + 20.00 is 75.00
     let sustainable =
         [("fruit_vegetables", &[][..], 10_000), ("dairy", &["organic"], 3000), ("meat", &["egalim"], 2000)];
@@ -71,7 +95,8 @@ fn vital_im_gives_half_of_what_is_sustainable_again_up_to_twenty_five_a_person(w
     // alone: 300.00 and bonuses of 10.00 + 5.00 + 25.00 + 25.00 = 65.00 issued; 30.00 + 30.00 + 50.00 + 50.00 + 25.00 + 50.00
     // = 235.00 spent. Four: 1 200.00 and 75.00 + 25.00 issued; 150.00 + 60.00 + 90.00 + 180.00 = 480.00 spent
     // 365.00 + 1 300.00 = 1 665.00, of which 715.00 were spent; the bonuses that nobody has earned were never issued
-    assert_eq!(total(&town, ENDS), [166_500, 71_500, 95_000, 178_500]);
+    // and the passer-by gave 50.00 back
+    assert_eq!(total(&town, ENDS), [171_500, 71_500, 100_000, 228_500]);
     is_over(&town, "2027-01", 2);
 }
 
@@ -88,13 +113,33 @@ fn gers_counts_adults_and_children_and_gives_a_bonus_on_what_is_sustainable(worl
             ("fruit_vegetables", &[][..], 3000),
             ("dairy", &["local"], 2000),
             ("meat", &["egalim"], 1700),
-            ("other_food", &[], 3300),
+            ("meat", &[], 1000),
+            ("dairy", &[], 1000),
+            ("eggs", &[], 500),
+            ("fish", &[], 800),
         ];
         assert_eq!(split(buy(&farm, &three, &basket)), (10_000, 0));
         assert_eq!(town.balance(&three.enrolment), 0);
         match month {
             // nothing sustainable, nothing earned
-            0 => assert_eq!(split(buy(&farm, &alone, &[("other_food", &[], 4000)])), (4000, 0)),
+            0 => {
+                // from 12 July to 11 August and from 12 December to 11 January, seven days of grace, 31 for the bonus
+                let passer_by = passer_by(&town);
+                windows(
+                    &passer_by,
+                    "main",
+                    ["2026-07-11T22:00:00Z", "2026-08-18T22:00:00Z"],
+                    ["2026-12-11T23:00:00Z", "2027-01-18T23:00:00Z"],
+                );
+                windows(
+                    &passer_by,
+                    "bonus",
+                    ["2026-07-11T22:00:00Z", "2026-09-11T22:00:00Z"],
+                    ["2026-12-11T23:00:00Z", "2027-02-11T23:00:00Z"],
+                );
+                pays_everywhere(&town, &alone);
+                assert_eq!(split(buy(&farm, &alone, &[("other_food", &[], 4000)])), (4000, 0));
+            }
             // half of 25.00 of organic pulses
             1 => assert_eq!(split(buy(&farm, &alone, &[("pulses", &["organic"], 2500)])), (2500, 0)),
             _ => {}
@@ -113,6 +158,7 @@ fn gers_counts_adults_and_children_and_gives_a_bonus_on_what_is_sustainable(worl
     on(&town, "2027-02-01");
     farm.redeem(&three.token, 100).refused(409, "voucher_expired");
     // three: 6 × (100.00 + 33.50) = 801.00 issued and spent; alone: 240.00 + 12.50 issued, 40.00 + 25.00 + 10.00 = 75.00 spent
-    assert_eq!(total(&town, ENDS), [105_350, 87_600, 17_750, 112_400]);
+    // and the passer-by gave 40.00 back
+    assert_eq!(total(&town, ENDS), [109_350, 87_600, 21_750, 112_400]);
     is_over(&town, "2027-01", 2);
 }

@@ -2,8 +2,11 @@
 
 use serde_json::json;
 
-use super::{ENDS, agreements, card, is_over, month_of, months_after, on, promised, setup, split, total, town};
-use crate::support::{Town, World, euros, id, on_both_databases};
+use super::{
+    ENDS, agreements, card, is_over, month_of, months_after, on, passer_by, pays_at, pays_everywhere, promised, setup,
+    split, total, town, windows,
+};
+use crate::support::{Town, World, id, on_both_databases};
 
 on_both_databases!(
     caph_is_sixty_a_month_for_six_months_at_farms_only,
@@ -26,6 +29,14 @@ fn caph_is_sixty_a_month_for_six_months_at_farms_only(world: World) {
     on(&town, "2026-07-15");
     let second = card(&town, 2, 3);
     assert_eq!((promised(&town, &first), promised(&town, &second)), (36_000, 36_000));
+    // from 15 July to 14 August and from 15 December to 14 January, each with seven days of grace
+    windows(
+        &town.enrolment(&second.enrolment),
+        "main",
+        ["2026-07-14T22:00:00Z", "2026-08-21T22:00:00Z"],
+        ["2026-12-14T23:00:00Z", "2027-01-21T23:00:00Z"],
+    );
+    pays_at(&town, &second, &["farm", "farm_shop"]);
     // the first agreement's 500.00 are promised whole; of the second 720.00 - 500.00 = 220.00
     assert_eq!((town.figure(0, "available"), town.figure(1, "available")), (0, 28_000));
     on(&town, "2026-07-18");
@@ -60,9 +71,15 @@ fn caph_is_sixty_a_month_for_six_months_at_farms_only(world: World) {
     // six months and the days of grace
     town.world.advance_to("2027-01-07T23:00:00Z");
     farm.redeem(&first.token, 100).refused(409, "voucher_expired");
+    // bought on the last day and brought back a day later: seven days more for it
     on(&town, "2027-01-21");
-    assert_eq!(town.balance(&second.enrolment), 6000);
-    on(&town, "2027-01-22");
+    let undone = id(&farm.redeem(&second.token, 2000).expect(201));
+    town.world.advance_to("2027-01-22T08:00:00Z");
+    farm.redeem(&second.token, 100).refused(409, "voucher_expired");
+    farm.void(&undone).expect(200);
+    town.world.advance_to("2027-01-29T22:59:59Z");
+    assert_eq!(town.balance(&second.enrolment), 2000);
+    on(&town, "2027-01-30");
     farm.redeem(&second.token, 100).refused(409, "voucher_expired");
     // the first spent 25.00 + 20.00 + 70.00 + 3 × 60.00 + 60.00 = 355.00 of 360.00; the second 30.00 + 10.00 + 60.00 = 100.00
     // issued 720.00, spent 455.00, back 265.00; of 1 000.00 there are 545.00
@@ -71,7 +88,7 @@ fn caph_is_sixty_a_month_for_six_months_at_farms_only(world: World) {
 }
 
 fn andes_is_spent_at_the_grocery_at_shops_and_farms_and_fetched_within_three_days(world: World) {
-    let town = town(world, "andes", 100_000);
+    let town = town(world, "andes", 150_000);
     let (grocery, shop) = (town.new_seller(0, "solidarity_grocery"), town.new_seller(1, "shop"));
     let (farm, farm_shop) = (town.new_seller(2, "farm"), town.new_seller(3, "farm_shop"));
     let restaurant = town.new_seller(4, "restaurant");
@@ -90,6 +107,14 @@ fn andes_is_spent_at_the_grocery_at_shops_and_farms_and_fetched_within_three_day
     on(&town, "2026-07-04");
     assert_eq!(split(farm.capture(&id(&ordered))), (2000, 0));
     assert_eq!(town.balance(&first.enrolment), 1300);
+    // from 4 July to 3 August and from 4 December to 3 January, each with seven days of grace
+    windows(
+        &passer_by(&town),
+        "main",
+        ["2026-07-03T22:00:00Z", "2026-08-10T22:00:00Z"],
+        ["2026-12-03T23:00:00Z", "2027-01-10T23:00:00Z"],
+    );
+    pays_at(&town, &second, &["solidarity_grocery", "shop", "farm", "farm_shop"]);
     // ordered at the shop and not fetched for 72 hours
     let forgotten = id(&shop.hold(&second.token, 2500).expect(201));
     assert_eq!(town.world.advance_to("2026-07-07T08:59:59Z").freed, 0);
@@ -114,7 +139,8 @@ fn andes_is_spent_at_the_grocery_at_shops_and_farms_and_fetched_within_three_day
     shop.redeem(&first.token, 100).refused(409, "voucher_expired");
     shop.hold(&second.token, 100).refused(409, "voucher_expired");
     // the first spent 15.00 + 12.00 + 20.00 + 5 × 60.00 = 347.00, the second 42.50 + 4 × 30.00 = 162.50: 509.50 of 720.00
-    assert_eq!(total(&town, ENDS), [72_000, 50_950, 21_050, 49_050]);
+    // and of the 60.00 that the passer-by gave back
+    assert_eq!(total(&town, ENDS), [78_000, 50_950, 27_050, 99_050]);
     is_over(&town, "2027-01", 2);
 }
 
@@ -133,6 +159,14 @@ fn lumbres_pays_four_fifths_up_to_a_ceiling_by_household_for_three_months_and_ag
     let five = card(&town, 2, 3);
     let all = [&alone, &four, &five].map(|card| promised(&town, card));
     assert_eq!(all, [15_000, 30_000, 33_000]);
+    // July from the 14th to September, by months of the calendar and with no grace
+    windows(
+        &town.enrolment(&five.enrolment),
+        "main",
+        ["2026-07-13T22:00:00Z", "2026-07-31T22:00:00Z"],
+        ["2026-08-31T22:00:00Z", "2026-09-30T22:00:00Z"],
+    );
+    pays_everywhere(&town, &five);
     assert_eq!(split(shop.redeem(&five.token, 13_750)), (11_000, 2750));
     on(&town, "2026-07-24");
     assert_eq!(split(shop.redeem(&four.token, 8500)), (6800, 1700));
@@ -176,6 +210,14 @@ fn calendrier_cap_ends_with_the_year_and_a_purchase_is_the_producer_s_claim(worl
     // September to February, and December to May: 6 × 50.00 each
     on(&town, "2026-09-14");
     let first = card(&town, 1, 1);
+    // September's until the end of the year, February's until its own
+    windows(
+        &town.enrolment(&first.enrolment),
+        "main",
+        ["2026-09-13T22:00:00Z", "2026-12-31T23:00:00Z"],
+        ["2027-01-31T23:00:00Z", "2027-02-28T23:00:00Z"],
+    );
+    pays_everywhere(&town, &first);
     on(&town, "2026-09-20");
     // no change is given, as no more is taken than the basket
     assert_eq!(split(farm.redeem(&first.token, 3000)), (3000, 0));
@@ -190,26 +232,35 @@ fn calendrier_cap_ends_with_the_year_and_a_purchase_is_the_producer_s_claim(worl
     assert_eq!((promised(&town, &first), promised(&town, &second)), (30_000, 30_000));
     assert_eq!(split(farm.redeem(&second.token, 1000)), (1000, 0));
 
-    // until midnight on 31 December, whatever the months: 25.00 - 5.00 and 50.00 - 10.00 go back to the agreement
+    // until midnight on 31 December, whatever the months: 25.00 - 5.00 and 50.00 - 10.00 - 3.00 go back to the agreement
     town.world.advance_to("2026-12-31T22:59:59Z");
     assert_eq!(split(farm.redeem(&first.token, 500)), (500, 0));
+    let undone = id(&farm.redeem(&second.token, 300).expect(201));
     assert_eq!(total(&town, ["available", "returned"]), [40_000, 0]);
     town.world.advance_to("2026-12-31T23:00:00Z");
-    assert_eq!(total(&town, ["available", "returned"]), [40_000 + 2000 + 4000, 6000]);
+    assert_eq!(total(&town, ["available", "returned"]), [40_000 + 2000 + 3700, 5700]);
     farm.redeem(&first.token, 5001).refused(409, "insufficient_balance");
-    // January's 50.00 is of the new year
+    // what is brought back in the new year is not to be spent in it either: January's 50.00 is all there is
+    town.world.set_clock("2027-01-01T09:00:00Z");
+    farm.void(&undone).expect(200);
+    farm.redeem(&second.token, 5001).refused(409, "insufficient_balance");
+    on(&town, "2027-01-01");
+    assert_eq!(total(&town, ["available", "returned"]), [40_000 + 2000 + 4000, 6000]);
     assert_eq!((town.balance(&first.enrolment), town.balance(&second.enrolment)), (5000, 5000));
+    town.world.verify();
 
     on(&town, "2027-02-13");
     assert_eq!(split(farm.redeem(&first.token, 8000)), (8000, 0));
-    // on 28 February nothing waits to be claimed: December's 100.00 + 10.00 + 5.00 stand in December's report, which is final
+    // on 28 February nothing waits to be claimed: December's 100.00 + 10.00 + 5.00 + 3.00 stand in December's report, which is
+    // final, and the 3.00 given back in January's
     on(&town, "2027-02-28");
     let grant = agreements(&town, "grant").remove(0);
     let december = month_of(&town, &grant, "2026-12");
-    assert_eq!((&december["status"], &december["control"]["net"]), (&json!("final"), &json!("115.00")));
-    assert_eq!((&december["payable"]["opening"], &december["payable"]["closing"]), (&json!("75.00"), &json!("190.00")));
+    assert_eq!((&december["status"], &december["control"]["net"]), (&json!("final"), &json!("118.00")));
+    assert_eq!((&december["payable"]["opening"], &december["payable"]["closing"]), (&json!("75.00"), &json!("193.00")));
     let claim = &december["by_producer"][0];
-    assert_eq!((&claim["redemptions"], &claim["redeemed"]), (&json!(3), &json!(euros(11_500))), "{claim}");
+    assert_eq!((&claim["redemptions"], &claim["redeemed"]), (&json!(4), &json!("118.00")));
+    assert_eq!(month_of(&town, &grant, "2027-01")["payable"]["voided"], "3.00");
     // the first's last month is February: 100.00 - 80.00 = 20.00 go back
     on(&town, "2027-03-01");
     farm.redeem(&first.token, 100).refused(409, "voucher_expired");

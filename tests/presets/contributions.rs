@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ENDS, agreements, card, is_over, month_of, months_after, of_pot, on, promised, split, total, town};
+use super::{
+    ENDS, agreements, card, is_over, month_of, months_after, of_pot, on, passer_by, pays_at, pays_everywhere, promised,
+    split, total, town, windows,
+};
 use crate::support::{Answer, Card, Town, World, cents, euros, on_both_databases};
 
 on_both_databases!(
@@ -51,6 +54,9 @@ fn caisse_commune_takes_what_each_can_give_and_gives_everyone_a_hundred(world: W
             is_out_of_bounds(pay_in(&town, &rich.enrolment, 1));
             assert_eq!(town.balance(&poor.enrolment), 0);
             pay_in(&town, &poor.enrolment, 2000).expect(201);
+            if month == 0 {
+                pays_everywhere(&town, &poor);
+            }
             assert_eq!(split(shop.redeem(&poor.token, 10_000)), (10_000, 0));
             // in the last month the first leaves 30.00
             let bought = if month == 11 { 7000 } else { 10_000 };
@@ -65,6 +71,13 @@ fn caisse_commune_takes_what_each_can_give_and_gives_everyone_a_hundred(world: W
             // 6 × 200.00 are just what the third is promised
             assert_eq!(of_pot(&town, ["contributed", "available", "committed"]), [120_000, 0, 120_000]);
             third = Some(town.card_for(&waiting));
+            // from 2 December to 1 January and from 2 November to 1 December, each with seven days of grace
+            windows(
+                &town.enrolment(&waiting),
+                "main",
+                ["2026-12-01T23:00:00Z", "2027-01-08T23:00:00Z"],
+                ["2027-11-01T23:00:00Z", "2027-12-08T23:00:00Z"],
+            );
         }
         if let Some(third) = &third {
             shop.redeem(&third.token, 100).refused(409, "insufficient_balance");
@@ -97,7 +110,7 @@ fn caisse_commune_takes_what_each_can_give_and_gives_everyone_a_hundred(world: W
 }
 
 fn monnaie_locale_adds_to_what_a_household_pays_in_and_pays_the_rest_back(world: World) {
-    let town = town(world, "monnaie_locale", 24_000);
+    let town = town(world, "monnaie_locale", 36_000);
     let (farm, artisan) = (town.new_seller(0, "farm"), town.new_seller(1, "artisan"));
     let (shop, restaurant) = (town.new_seller(2, "shop"), town.new_seller(3, "restaurant"));
     let (saves, gets) = (card(&town, 2, 1), card(&town, 1, 0));
@@ -108,6 +121,14 @@ fn monnaie_locale_adds_to_what_a_household_pays_in_and_pays_the_rest_back(world:
     is_out_of_bounds(pay_in(&town, &saves.enrolment, 6001));
     on(&town, "2026-07-04");
     assert_eq!(town.balance(&saves.enrolment), 1000 + 4000);
+    // whatever the month, to the end: from 4 July 2026 to 3 July 2027 and seven days of grace
+    windows(
+        &passer_by(&town),
+        "main",
+        ["2026-07-03T22:00:00Z", "2027-07-10T22:00:00Z"],
+        ["2027-06-03T22:00:00Z", "2027-07-10T22:00:00Z"],
+    );
+    pays_at(&town, &saves, &["farm", "farm_shop", "artisan", "shop"]);
     restaurant.redeem(&saves.token, 100).refused(409, "producer_not_eligible");
     // the supplement first, then 35.00 of its own
     assert_eq!(split(artisan.redeem(&saves.token, 4500)), (4500, 0));
@@ -145,8 +166,8 @@ fn monnaie_locale_adds_to_what_a_household_pays_in_and_pays_the_rest_back(world:
         (&july["returned"], &july["refunded"], &july["closing"]),
         (&json!("8.00"), &json!("8.00"), &json!("0.00"))
     );
-    // supplements: 3 × 10.00 + 50.00 = 80.00 and 100.00 of 240.00
-    assert_eq!(ENDS.map(|name| town.figure(0, name)), [24_000, 18_000, 6000, 6000]);
+    // supplements: 3 × 10.00 + 50.00 = 80.00 and 100.00 of 240.00, and the passer-by gave 10.00 back; of 360.00 there are 180.00
+    assert_eq!(ENDS.map(|name| town.figure(0, name)), [25_000, 18_000, 7000, 18_000]);
     is_over(&town, "2027-07", 2);
     // the first purchase of all is still the artisan's claim: 10.00 of the agreement's and 35.00 of the household's
     let artisan_s = |agreement: &Value| {

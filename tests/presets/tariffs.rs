@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{ENDS, agreements, card, is_over, month_of, months_after, of_pot, on, promised, setup, split, total, town};
+use super::{
+    ENDS, agreements, card, is_over, month_of, months_after, of_pot, on, passer_by, pays_everywhere, promised, setup,
+    split, total, town, windows,
+};
 use crate::rules::but_for_the_amounts;
 use crate::support::town::{Setup, Till};
 use crate::support::{Answer, Card, Town, World, cents, id, on_both_databases};
@@ -14,7 +17,7 @@ on_both_databases!(
 );
 
 fn la_petite_pierre_asks_each_household_its_own_price_and_nobody_in_the_queue_sees_it(world: World) {
-    let town = town(world, "la_petite_pierre", 300_000);
+    let town = town(world, "la_petite_pierre", 350_000);
     let grocery = town.new_seller(0, "solidarity_grocery");
     let enrolled = |adults: i32, children: i32, band: Option<&str>| {
         let mut body = json!({"household_id": town.household(adults, children), "programme_id": town.programme});
@@ -41,6 +44,14 @@ fn la_petite_pierre_asks_each_household_its_own_price_and_nobody_in_the_queue_se
     on(&town, "2026-07-20");
     let path = format!("/api/v1/enrolments/{}/band", whole.enrolment);
     assert_eq!(town.worker.put(&path, json!({"band": "a"})).expect(200)["band"], "a");
+    // from 20 July to 19 August and from 20 June to 19 July, each with seven days of grace
+    windows(
+        &passer_by(&town),
+        "main",
+        ["2026-07-19T22:00:00Z", "2026-08-26T22:00:00Z"],
+        ["2027-06-19T22:00:00Z", "2027-07-26T22:00:00Z"],
+    );
+    pays_everywhere(&town, &whole);
     assert_eq!(split(grocery.redeem(&whole.token, 2000)), (1500, 500));
 
     for month in 0..11 {
@@ -54,8 +65,9 @@ fn la_petite_pierre_asks_each_household_its_own_price_and_nobody_in_the_queue_se
     }
     on(&town, "2027-07-08");
     grocery.redeem(&low.token, 100).refused(409, "voucher_expired");
-    // 6.00 + 11 × 30.00 = 336.00; 4.00 + 11 × 50.00 = 554.00; 15.00: 905.00 of 2 640.00
-    assert_eq!(total(&town, ENDS), [264_000, 90_500, 173_500, 209_500]);
+    // 6.00 + 11 × 30.00 = 336.00; 4.00 + 11 × 50.00 = 554.00; 15.00: 905.00 of 2 640.00 and of the 40.00 that the passer-by
+    // gave back
+    assert_eq!(total(&town, ENDS), [268_000, 90_500, 177_500, 259_500]);
     is_over(&town, "2027-07", 3);
 }
 
@@ -113,6 +125,14 @@ fn petit_marche_des_engages_lets_each_choose_and_what_is_above_the_price_lets_an
     assert_eq!((town.figure(0, "available"), of_pot(&town, ["available"])), (0, [0]));
     let third = town.card_for(&waiting);
     assert_eq!(promised(&town, &third), 72_000);
+    // from 16 December to 15 January and from 16 November to 15 December, each with seven days of grace
+    windows(
+        &town.enrolment(&waiting),
+        "main",
+        ["2026-12-15T23:00:00Z", "2027-01-22T23:00:00Z"],
+        ["2027-11-15T23:00:00Z", "2027-12-22T23:00:00Z"],
+    );
+    pays_everywhere(&town, &third);
 
     // another colour at each purchase, or none: then the just one
     let undone = choose(&market, &third, 2000, "haut").expect(201);
@@ -178,6 +198,14 @@ fn dieulefit_pays_the_whole_price_out_of_a_pot_that_loses_a_little(world: World)
     // 12 × 60.00 is just enough for one household of the second year
     let next = card(&town, 1, 3);
     assert_eq!(of_pot(&town, ["available", "committed"]), [0, 72_000]);
+    // from 5 July to 4 August and from 5 June to 4 July, each with seven days of grace
+    windows(
+        &town.enrolment(&next.enrolment),
+        "main",
+        ["2027-07-04T22:00:00Z", "2027-08-11T22:00:00Z"],
+        ["2028-06-04T22:00:00Z", "2028-07-11T22:00:00Z"],
+    );
+    pays_everywhere(&town, &next);
     assert_eq!(town.enrol_many(1, 0).1, "waiting");
     for month in 0..12 {
         on(&town, &months_after("2027-07-20", month));
