@@ -13,6 +13,7 @@ use crate::verify::{found, later, tamper};
 on_both_databases!(
     a_bonus_is_granted_in_the_second_its_purchase_can_no_longer_be_undone,
     a_matured_bonus_can_be_spent_before_any_scheduler_has_looked,
+    a_matured_bonus_can_be_handed_over_before_any_scheduler_has_looked,
     a_bonus_stops_at_its_cap_and_an_undone_purchase_makes_room_again,
     what_nobody_has_earned_or_spent_goes_back_when_the_bonus_closes,
     a_bonus_that_no_scheduler_granted_in_time_is_lost_and_goes_back,
@@ -120,6 +121,23 @@ fn a_matured_bonus_can_be_spent_before_any_scheduler_has_looked(world: World) {
     // a month later August's own money is there, and the last cent of July's bonus
     town.world.set_clock("2026-08-31T21:59:59Z");
     till.redeem(&card.token, 6001).expect(201);
+    town.world.verify();
+}
+
+fn a_matured_bonus_can_be_handed_over_before_any_scheduler_has_looked(world: World) {
+    let mut rules = bonus_rules();
+    rules["denominations"] = json!(["10.00"]);
+    let town = Town::with(world, Setup { rules, producers: 1, ..Setup::default() });
+    let card = town.new_card();
+    buy(&town.tills[0], &card, 6000, 0).expect(201);
+    town.world.set_clock("2026-07-01T09:00:00Z");
+    let path = format!("/api/v1/enrolments/{}/denominations", card.enrolment);
+    let ask = |values: &[&str]| town.worker.post_once(&path, json!({ "values": values }));
+    ask(&["10.00"; 4]).refused(409, "insufficient_balance");
+    assert_eq!(earned(&town.world), ["3000 earned"], "a refusal grants nothing");
+    ask(&["10.00"; 3]).expect(201);
+    assert_eq!(earned(&town.world), ["3000 granted"]);
+    assert_eq!(town.balance(&card.enrolment), 0);
     town.world.verify();
 }
 

@@ -49,6 +49,7 @@ pub fn hand_over(
     let mut purse = allowance::purse(conn, now, id)?;
     purse.parts.retain(|part| rules.sub_purses.iter().all(|sub| sub.code != part.purse));
     allowance::issue(conn, now, &[id])?;
+    allowance::bonus::grant(conn, now, &[id])?;
     let mut made = Vec::with_capacity(values.len());
     for &value in values {
         let draws = allowance::draw(&purse.parts, funding_rule, value);
