@@ -11,6 +11,7 @@ mod bonus;
 mod concurrency;
 mod contribution;
 mod crash;
+mod deciding;
 mod denomination;
 mod downloads;
 mod durability;
