@@ -194,8 +194,14 @@ fn a_quote_tells_what_would_be_covered_and_writes_nothing(world: World) {
     };
     let told = quote(json!({"basket": "10.01"})).expect(200);
     assert_eq!((&told["covered"], &told["to_collect"]), (&json!("8.01"), &json!("2.00")));
+    assert_eq!(told["display"], json!({"accepted": true, "basket": "10.01"}));
+    // what a part would be is the balance, which this programme does not show
     let told = quote(json!({"basket": "100.00"})).expect(200);
-    assert_eq!((&told["covered"], &told["to_collect"]), (&json!("60.00"), &json!("40.00")));
+    assert_eq!(
+        (&told["code"], &told["covered"], &told["spendable"]),
+        (&json!("insufficient_balance"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(told["display"], json!({"accepted": false, "basket": "100.00"}));
     let lines = json!([{"category": "eggs", "amount": "9.99"}]);
     quote(json!({"basket": "10.00", "lines": lines})).refused(422, "invalid_request");
     assert_eq!(town.balance(&card.enrolment), 0, "not even the month was issued");

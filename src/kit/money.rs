@@ -40,8 +40,14 @@ impl Cents {
 
     /// So many percent of it, half cents up.
     pub fn percent(self, percent: i32) -> Self {
-        let exact = i128::from(self.0) * i128::from(percent);
-        Cents(i64::try_from((exact + 50).div_euclid(100)).unwrap_or(i64::MAX))
+        self.part(percent.into(), 100)
+    }
+
+    /// So many parts of a whole of so many, half cents up; nothing of an empty whole.
+    pub fn part(self, parts: i64, whole: i64) -> Self {
+        let (exact, whole) = (i128::from(self.0) * i128::from(parts), i128::from(whole));
+        let rounded = (2 * exact + whole).checked_div_euclid(2 * whole).unwrap_or(0);
+        Cents(i64::try_from(rounded).unwrap_or(i64::MAX))
     }
 
     /// The amount in euros, for calculations in decimals.

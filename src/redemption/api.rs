@@ -96,6 +96,7 @@ struct CheckAnswer {
     spendable: Option<Cents>,
     covered: Option<Cents>,
     to_collect: Option<Cents>,
+    display: Option<Display>,
 }
 
 /// What may be turned to the queue: the same for everybody who pays.
@@ -190,10 +191,10 @@ pub async fn check_voucher(
 ) -> Answer {
     let CheckRequest { voucher, stall_id, basket, lines, tariff } = body.value;
     check_lines(basket, &lines)?;
+    let total = basket;
     let basket = basket.map(|total| {
         let lines = lines.into_iter().map(BasketLine::from).collect();
-        // how much it is, whatever the household would then say to a part
-        Basket { total, lines, tariff, partial: true, another_purchase: false }
+        Basket { total, lines, tariff, partial: false, another_purchase: false }
     });
     let from = address_digest(&state.keys.now(), &address.bytes());
     let check = state
@@ -223,13 +224,15 @@ pub async fn check_voucher(
         })
         .await?;
     let language = Language::of(&request);
+    let accepted = check.refusal.is_none();
     Ok(ok(&CheckAnswer {
-        accepted: check.refusal.is_none(),
+        accepted,
         code: check.refusal,
         detail: check.refusal.map(|code| problem::text(code, language).1),
         spendable: check.spendable,
         covered: check.quote.map(|(covered, _)| covered),
         to_collect: check.quote.map(|(_, to_collect)| to_collect),
+        display: total.map(|basket| Display { accepted, basket }),
     }))
 }
 

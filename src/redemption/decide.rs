@@ -90,9 +90,8 @@ impl Situation {
             _ if self.purse.over => Code::VoucherExpired,
             _ if !self.purse.started => Code::NotStarted,
             _ if self.comes_too_soon(rules, now) => Code::TooSoon,
-            _ if rules.price_percent(self.band.as_deref()) < 100 && !self.spendable(rules).is_positive() => {
-                Code::InsufficientBalance
-            }
+            // the same for every tariff: who pays a full price may buy with an empty card
+            _ if rules.always_pays() && !self.spendable(rules).is_positive() => Code::InsufficientBalance,
             _ => return None,
         };
         Some(refusal)
@@ -145,11 +144,13 @@ impl Basket {
 
     /// What of it the rules pay for.
     fn eligible(&self, rules: &Rules) -> Result<Cents> {
-        let Some(categories) = &rules.eligible.categories else { return Ok(self.total) };
+        if rules.eligible.categories.is_none() {
+            return Ok(self.total);
+        }
         if self.lines.is_empty() {
             return Err(Error::Refused(Code::LinesRequired));
         }
-        let eligible = self.of(categories);
+        let eligible: Cents = self.lines.iter().filter(|line| is_eligible(rules, line)).map(|line| line.amount).sum();
         if eligible.is_positive() { Ok(eligible) } else { Err(Error::Refused(Code::CategoryNotEligible)) }
     }
 
@@ -184,7 +185,12 @@ pub fn decide(rules: &Rules, situation: &Situation, basket: &Basket, now: Instan
     let draws = draws(rules, situation, basket, foreseen.min(situation.cap_left(rules)));
     let covered: Cents = draws.iter().map(|draw| draw.amount).sum();
     if covered < foreseen && (!basket.partial || !covered.is_positive()) {
-        return Err(Error::Insufficient { spendable: rules.show_balance.then(|| situation.spendable(rules)) });
+        // money that is for some food only may be there, but nobody has said what the basket is made of
+        let unsaid = basket.lines.is_empty() && situation.purse.parts.iter().any(|part| is_sub_purse(rules, part));
+        return match unsaid {
+            true => Err(Error::Refused(Code::LinesRequired)),
+            false => Err(Error::Insufficient { spendable: rules.show_balance.then_some(covered) }),
+        };
     }
     let surplus = eligible.percent((price - 100).max(0));
     Ok(Decision { covered, surplus, draws, bonus: bonus(rules, situation, basket, covered) })
@@ -204,9 +210,13 @@ fn draws(rules: &Rules, situation: &Situation, basket: &Basket, amount: Cents) -
         let own = parts.iter().filter(|part| part.purse == sub.code).cloned().collect();
         take(own, basket.of(&sub.categories));
     }
-    let for_any = |part: &&PursePart| rules.sub_purses.iter().all(|sub| sub.code != part.purse);
+    let for_any = |part: &&PursePart| !is_sub_purse(rules, part);
     take(parts.iter().filter(for_any).cloned().collect(), amount);
     draws
+}
+
+fn is_sub_purse(rules: &Rules, part: &PursePart) -> bool {
+    rules.sub_purses.iter().any(|sub| sub.code == part.purse)
 }
 
 /// What a purchase earns: a share of what was paid for such goods, as far as the period's bonus goes.
@@ -220,8 +230,15 @@ pub(super) fn share_earned(rules: &Rules, lines: &[BasketLine], covered: Cents) 
     let counts = |line: &&BasketLine| {
         bonus.categories.contains(&line.category) || line.labels.iter().any(|label| bonus.labels.contains(label))
     };
-    let such: Cents = lines.iter().filter(counts).map(|line| line.amount).sum();
-    such.min(covered).percent(bonus.percent)
+    let eligible = || lines.iter().filter(|line| is_eligible(rules, line));
+    let such: Cents = eligible().filter(counts).map(|line| line.amount).sum();
+    let all: Cents = eligible().map(|line| line.amount).sum();
+    // each line is paid for in the same proportion
+    covered.part(such.0 * i64::from(bonus.percent), all.0 * 100)
+}
+
+fn is_eligible(rules: &Rules, line: &BasketLine) -> bool {
+    rules.eligible.categories.as_ref().is_none_or(|categories| categories.contains(&line.category))
 }
 
 #[cfg(test)]

@@ -84,7 +84,11 @@ pub fn check(
     let title = voucher::title(conn, &known)?;
     let quote = match basket {
         None => situation.refusal(&rules, now).map_or(Ok(None), |code| Err(Error::Refused(code))),
-        Some(basket) => decide(&rules, &situation, basket, now).map(Some),
+        // how much a part would be is what the purse holds, and told only where balances are
+        Some(basket) => {
+            let basket = Basket { partial: rules.show_balance, ..basket.clone() };
+            decide(&rules, &situation, &basket, now).map(Some)
+        }
     };
     let spendable = rules.show_balance.then(|| situation.spendable(&rules));
     match quote {
@@ -94,9 +98,7 @@ pub fn check(
             Ok(Check { refusal: None, spendable, quote })
         }
         Err(Error::Refused(code)) => Ok(Check::refused(named(Error::Refused(code), title.as_ref(), false).code())),
-        Err(Error::Insufficient { .. }) => {
-            Ok(Check { spendable: basket.and(spendable), ..Check::refused(Code::InsufficientBalance) })
-        }
+        Err(Error::Insufficient { spendable }) => Ok(Check { spendable, ..Check::refused(Code::InsufficientBalance) }),
         Err(other) => Err(other),
     }
 }

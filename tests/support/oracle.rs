@@ -82,8 +82,14 @@ pub fn earned(rules: &Rules, goods: &[Goods], covered: i64, left: i64) -> i64 {
     let Some(bonus) = &rules.bonus else { return 0 };
     let labelled = |goods: &&Goods| goods.labels.iter().any(|label| bonus.labels.contains(label));
     let counts = |goods: &&Goods| bonus.categories.contains(&goods.category) || labelled(goods);
-    let such: i64 = goods.iter().filter(counts).map(|goods| goods.amount).sum();
-    percent(such.min(covered), bonus.percent).min(left)
+    let listed = rules.eligible.categories.as_ref();
+    let eligible = goods.iter().filter(|goods| listed.is_none_or(|listed| listed.contains(&goods.category)));
+    let such: i64 = eligible.clone().filter(counts).map(|goods| goods.amount).sum();
+    let all: i64 = eligible.map(|goods| goods.amount).sum();
+    if all == 0 {
+        return 0;
+    }
+    ((2 * covered * such * i64::from(bonus.percent) + all * 100) / (2 * all * 100)).min(left)
 }
 
 impl Question<'_> {
@@ -134,7 +140,9 @@ impl Question<'_> {
         }
         let covered = foreseen.min(self.cap_left).min(reach);
         if covered < foreseen && (covered == 0 || !self.partial) {
-            return Err(vec!["insufficient_balance"]);
+            let kept_for_some = |code: &String| rules.sub_purses.iter().any(|sub| &sub.code == code);
+            let unsaid = self.goods.is_empty() && self.held.keys().any(kept_for_some);
+            return Err(vec![if unsaid { "lines_required" } else { "insufficient_balance" }]);
         }
         let bonus = earned(rules, self.goods, covered, self.bonus_left);
         let surplus = if price > 100 { percent(eligible, price - 100) } else { 0 };

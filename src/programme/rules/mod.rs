@@ -217,7 +217,7 @@ pub struct Eligible {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bonus {
-    /// Of what the programme has paid for such goods; half cents go up.
+    /// Of what was covered of such goods, each line in proportion; half cents go up.
     pub percent: i32,
     /// Goods of one of these kinds,
     #[serde(default)]
@@ -257,6 +257,11 @@ impl Rules {
     pub fn needs_pot(&self) -> bool {
         let above_price = |bands: &Bands| bands.tariffs.iter().any(|tariff| tariff.price_percent > 100);
         self.contribution.is_some() || self.bands.as_ref().is_some_and(above_price)
+    }
+
+    /// Whether the programme pays something of whatever is eligible, by any tariff.
+    pub fn always_pays(&self) -> bool {
+        self.bands.as_ref().is_none_or(|bands| bands.tariffs.iter().all(|tariff| tariff.price_percent < 100))
     }
 
     pub fn has_band(&self, code: &str) -> bool {

@@ -145,7 +145,7 @@ fn a_sub_purse_pays_for_its_own_food_first_and_for_nothing_else() {
     assert_eq!(drawn(&mixed), Ok(vec![pair("fresh", 400), pair("main", 300)]));
     let much = of(&[(Category::FruitVegetables, 900)]);
     assert_eq!(drawn(&much), Ok(vec![pair("fresh", 600), pair("main", 300)]));
-    assert_eq!(drawn(&basket(1801, false)), Err(Error::Insufficient { spendable: None }), "nobody says what it is");
+    assert_eq!(drawn(&basket(1801, false)), Err(Error::Refused(Code::LinesRequired)), "nobody says what it is");
 }
 
 #[test]
@@ -167,7 +167,9 @@ fn a_bonus_is_a_share_of_what_was_paid_for_such_goods_as_far_as_it_goes() {
             "spendable_days": 31}}"#,
     );
     let earned = |basket: &Basket| decide(&sustainable, &situation(3000), basket, now()).map(|d| d.bonus.0);
-    let organic = BasketLine { category: Category::Eggs, labels: vec![Label::Organic], amount: Cents(301) };
+    let line =
+        |category, labels: &[Label], amount| BasketLine { category, labels: labels.to_vec(), amount: Cents(amount) };
+    let organic = line(Category::Eggs, &[Label::Organic], 301);
     let plain = of(&[(Category::FruitVegetables, 1000), (Category::Meat, 500)]);
     let lines = [plain.lines.clone(), vec![organic]].concat();
     assert_eq!(earned(&plain), Ok(500));
@@ -175,6 +177,15 @@ fn a_bonus_is_a_share_of_what_was_paid_for_such_goods_as_far_as_it_goes() {
     assert_eq!(earned(&basket(1500, false)), Ok(0), "nobody says what it is");
     let most = Basket { partial: true, ..of(&[(Category::FruitVegetables, 9000)]) };
     assert_eq!(earned(&most), Ok(1500), "half of the 30.00 that were paid");
+    let mixed = Basket { partial: true, ..of(&[(Category::FruitVegetables, 4000), (Category::Meat, 2000)]) };
+    assert_eq!(earned(&mixed), Ok(1000), "30.00 of 60.00 were paid, so 20.00 of the vegetables");
+    // goods that the programme does not pay for earn nothing
+    let only_vegetables = r#"{"eligible": {"categories": ["fruit_vegetables"]}, "bonus": {"percent": 50, "labels": ["organic"],
+        "categories": [], "cap_percent": 50, "spendable_days": 31}}"#;
+    let plain_and_organic = [line(Category::FruitVegetables, &[], 1000), line(Category::Eggs, &[Label::Organic], 1000)];
+    let basket = Basket { lines: plain_and_organic.to_vec(), ..basket(2000, false) };
+    let told = decide(&rules(only_vegetables), &situation(3000), &basket, now()).map(|d| (d.covered.0, d.bonus.0));
+    assert_eq!(told, Ok((1000, 0)));
     let little = Situation { history: History { bonus_left: Cents(7), ..History::default() }, ..situation(3000) };
     assert_eq!(decide(&sustainable, &little, &plain, now()).map(|d| d.bonus), Ok(Cents(7)));
 }
