@@ -65,6 +65,13 @@ fn panier_symbolique_is_a_euro_a_day_whatever_is_in_it(world: World) {
     let (alone, family) = (card(&town, 1, 0), card(&town, 2, 2));
     // 26 weeks of 20.00
     assert_eq!((promised(&town, &alone), promised(&town, &family)), (52_000, 52_000));
+    // from 1 to 7 July and from 23 to 29 December, with no grace
+    windows(
+        &town.enrolment(&alone.enrolment),
+        "main",
+        ["2026-06-30T22:00:00Z", "2026-07-07T22:00:00Z"],
+        ["2026-12-22T23:00:00Z", "2026-12-29T23:00:00Z"],
+    );
     pays_everywhere(&town, &alone);
     let mut paid = 0;
     for week in 0..26 {

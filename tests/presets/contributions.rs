@@ -150,6 +150,7 @@ fn monnaie_locale_adds_to_what_a_household_pays_in_and_pays_the_rest_back(world:
     on(&town, "2027-06-10");
     farm.redeem(&gets.token, 12_001).refused(409, "insufficient_balance");
     assert_eq!(split(farm.redeem(&gets.token, 10_000)), (10_000, 0));
+    pay_in(&town, &gets.enrolment, 100).expect(201);
 
     town.world.advance_to("2027-07-07T21:59:59Z");
     assert_eq!(paid_in(&town, &saves), [(4000, 1, 0), (2000, 3, 0)]);
@@ -158,13 +159,15 @@ fn monnaie_locale_adds_to_what_a_household_pays_in_and_pays_the_rest_back(world:
     pay_in(&town, &saves.enrolment, 1000).refused(409, "enrolment_state");
     // 40.00 + 20.00 - 35.00 - 2.00 - 3.00 - 12.00 = 8.00 of its own come back, all of September's
     assert_eq!(paid_in(&town, &saves), [(4000, 1, 0), (2000, 3, 800)]);
-    assert_eq!(of_pot(&town, ["contributed", "refunded"]), [6000, 800]);
-    assert_eq!(of_pot(&town, ENDS), [6000, 5200, 800, 0]);
+    // and the other's 1.00, the least there is
+    assert_eq!(paid_in(&town, &gets), [(100, 12, 100)]);
+    assert_eq!(of_pot(&town, ["contributed", "refunded"]), [6100, 900]);
+    assert_eq!(of_pot(&town, ENDS), [6100, 5200, 900, 0]);
     let pot = agreements(&town, "pot").remove(0);
     let july = &month_of(&town, &pot, "2027-07")["available"];
     assert_eq!(
         (&july["returned"], &july["refunded"], &july["closing"]),
-        (&json!("8.00"), &json!("8.00"), &json!("0.00"))
+        (&json!("9.00"), &json!("9.00"), &json!("0.00"))
     );
     // supplements: 3 × 10.00 + 50.00 = 80.00 and 100.00 of 240.00, and the passer-by gave 10.00 back; of 360.00 there are 180.00
     assert_eq!(ENDS.map(|name| town.figure(0, name)), [25_000, 18_000, 7000, 18_000]);

@@ -40,6 +40,9 @@ fn la_petite_pierre_asks_each_household_its_own_price_and_nobody_in_the_queue_se
     let checked = [&low, &middle, &whole].map(|card| grocery.check(&card.token));
     assert_eq!((&checked[0], &checked[0]), (&checked[1], &checked[2]));
 
+    // nobody chooses where the social worker assigns
+    choose(&grocery, &whole, 2000, "a").refused(422, "invalid_request");
+
     // the third earns less from now on: the social worker says so, and the till learns nothing of it
     on(&town, "2026-07-20");
     let path = format!("/api/v1/enrolments/{}/band", whole.enrolment);
