@@ -257,7 +257,7 @@ fn simulate(file: &Path, preset: Option<String>, json: bool) -> Result<(), Strin
         Some(preset) => request.with_preset(preset),
         None => request,
     };
-    let outcome = simulation::simulate(&request.scheme().map_err(told)?);
+    let outcome = request.scheme().and_then(|scheme| simulation::simulate(&scheme)).map_err(told)?;
     match json {
         true => println!("{}", serde_json::to_string_pretty(&outcome).map_err(|e| e.to_string())?),
         false => print!("{}", simulation::table(&outcome)),

@@ -247,7 +247,7 @@ mod tests {
             for programme in programme::list(conn, &manager, &Page { after: None, limit: 10 })? {
                 let households = let_in(conn, &desks, programme.id);
                 let scheme = scheme(conn, &programme, &households);
-                let told = simulation::simulate(&scheme);
+                let told = simulation::simulate(&scheme)?;
                 let funded = usize::try_from(told.households.funded).unwrap();
                 assert!(funded * 2 > households.len(), "{:?}", told.households);
                 let paid = paid(conn, &scheme.zone, &households[..funded]);

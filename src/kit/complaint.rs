@@ -144,6 +144,9 @@ complaints! {
     NoSuchTariff => "n’est pas un tarif à choisir ici", "is not a tariff to choose here";
     BandsInstead => "ne se règle pas à côté de bands", "is not to be set beside bands";
     NotBeside { other: String } => "ne va pas avec {other}", "does not go with {other}";
+    TooManyToLive =>
+        "demande trop de calcul avec de telles règles : regroupez les ménages semblables",
+        "takes too much reckoning with such rules: put households that are alike into one group";
     NotTheWhole => "doivent faire 100 en tout", "must be 100 together";
     ForNothing => "doit nommer une catégorie ou un label", "must name a category or a label";
     NotPastVoids { days: i64 } =>

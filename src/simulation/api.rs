@@ -1,13 +1,16 @@
 //! Simulations over HTTP. They write nothing.
 
+use std::sync::{Mutex, TryLockError};
+
 use actix_web::web;
 
-use super::{ProgrammeRequest, Request};
+use super::{Outcome, ProgrammeRequest, Request, Scheme};
 use crate::access::still_signed_in;
 use crate::http::extract::{Json, PathId};
 use crate::http::permission::MayManageProgrammes;
 use crate::http::problem::Answer;
 use crate::http::{State, ok};
+use crate::kit::error::{Error, Result};
 use crate::kit::id::kind;
 
 pub async fn simulate(state: web::Data<State>, permit: MayManageProgrammes, body: Json<Request>) -> Answer {
@@ -15,7 +18,7 @@ pub async fn simulate(state: web::Data<State>, permit: MayManageProgrammes, body
         let now = state.db.now();
         // the body may have come long after its head
         state.db.read(|conn| still_signed_in(conn, now, &permit.actor))?;
-        Ok(super::simulate(&body.value.scheme()?))
+        one_at_a_time(&body.value.scheme()?)
     });
     Ok(ok(&outcome.await?))
 }
@@ -32,7 +35,18 @@ pub async fn simulate_programme(
             still_signed_in(conn, now, &permit.actor)?;
             super::of_programme(conn, now, &permit.actor, id.0, &body.value)
         })?;
-        Ok(super::simulate(&scheme))
+        one_at_a_time(&scheme)
     });
     Ok(ok(&outcome.await?))
+}
+
+/// Tills go first: a server never reckons on more than one core. Whoever comes meanwhile is told to come again.
+fn one_at_a_time(scheme: &Scheme) -> Result<Outcome> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = match TURN.try_lock() {
+        Ok(turn) => turn,
+        Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+        Err(TryLockError::WouldBlock) => return Err(Error::Unavailable("a simulation is running".to_owned())),
+    };
+    super::simulate(scheme)
 }

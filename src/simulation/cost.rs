@@ -3,46 +3,52 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::funding::Cohort;
-use super::life::{Habit, Pace, Part, live};
+use super::life::{Habit, Pace, Part, days_lived, live};
 use super::{Estimate, Kind, Scheme, TakeUp};
 use crate::allowance::in_proportion;
 use crate::kit::money::Cents;
 use crate::kit::time::Month;
-use crate::programme::{Bands, ChosenBy, FundingRule, purse};
+use crate::programme::{FundingRule, Tariff, purse};
 
 /// By month and the agreement's place.
 type Costs = BTreeMap<(Month, usize), Cents>;
 
 pub struct Estimates {
+    /// Ways of spending little,
     low: Vec<Costs>,
-    expected: Costs,
+    /// by each tariff that households may have, as often as the others,
+    expected: Vec<Costs>,
+    /// and of spending much.
     high: Vec<Costs>,
     issued: BTreeMap<Month, Cents>,
 }
 
-/// What households pick that choose their tariff anew at each purchase.
+/// The tariff of households of which nobody says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Choice {
     Cheapest,
-    Default,
     Dearest,
+    /// Of as many as there are, over and over.
+    Nth(usize),
 }
 
 impl Kind {
-    /// The same, picking such a tariff wherever the choice is its own and not said.
+    /// The tariffs that it may have, cheapest first: none where that is said, or where there are no tariffs.
+    fn open_tariffs(&self) -> Vec<&Tariff> {
+        let open = self.rules.bands.as_ref().filter(|_| self.band.is_none());
+        let mut tariffs: Vec<&Tariff> = open.iter().flat_map(|bands| &bands.tariffs).collect();
+        tariffs.sort_by_key(|tariff| tariff.price_percent);
+        tariffs
+    }
+
     fn choosing(&self, choice: Choice) -> Kind {
-        let bands = self.rules.bands.as_ref().filter(|bands| bands.chosen_by == ChosenBy::Household);
-        let by_price = |bands: &Bands| {
-            let mut tariffs: Vec<_> = bands.tariffs.iter().collect();
-            tariffs.sort_by_key(|tariff| tariff.price_percent);
-            let picked = match choice {
-                Choice::Cheapest => tariffs.first(),
-                Choice::Default => None,
-                Choice::Dearest => tariffs.last(),
-            };
-            picked.map(|tariff| tariff.code.clone())
+        let open = self.open_tariffs();
+        let picked = match choice {
+            Choice::Cheapest => open.first(),
+            Choice::Dearest => open.last(),
+            Choice::Nth(nth) => open.get(nth % open.len().max(1)),
         };
-        let band = self.band.clone().or_else(|| bands.and_then(by_price));
+        let band = picked.map_or_else(|| self.band.clone(), |tariff| Some(tariff.code.clone()));
         Kind { band, ..self.clone() }
     }
 }
@@ -83,13 +89,21 @@ pub fn costs(scheme: &Scheme, cohorts: &[Cohort]) -> Estimates {
         }
     }
     let TakeUp { low, expected, high } = scheme.take_up;
-    let paces = [Pace::AtOnce, Pace::Ahead, Pace::Behind];
+    let paces = [Pace::AtOnce, Pace::Ahead, Pace::Behind, Pace::AtTheEnd];
+    let choices = cohorts.iter().map(|cohort| cohort.kind.open_tariffs().len()).max().unwrap_or(0).max(1);
     Estimates {
         low: paces.map(|pace| in_a_way(low, pace, Choice::Dearest)).to_vec(),
-        expected: in_a_way(expected, Pace::Ahead, Choice::Default),
+        expected: (0..choices).map(|nth| in_a_way(expected, Pace::Ahead, Choice::Nth(nth))).collect(),
         high: paces.map(|pace| in_a_way(high, pace, Choice::Cheapest)).to_vec(),
         issued,
     }
+}
+
+/// How much there is to do.
+pub fn work(scheme: &Scheme, cohorts: &[Cohort]) -> i64 {
+    let grants = |cohort: &Cohort| i64::try_from(cohort.grants.len()).unwrap_or(i64::MAX);
+    let of = |cohort: &Cohort| grants(cohort).saturating_mul(days_lived(scheme, &cohort.kind, &cohort.grants));
+    cohorts.iter().fold(0, |sum: i64, cohort| sum.saturating_add(of(cohort)))
 }
 
 /// In shares, what ends together is spent together; by priority, each agreement's money in its turn.
@@ -148,7 +162,7 @@ fn add(costs: &mut Costs, scheme: &Scheme, cohort: &Cohort, kind: &Kind, pools: 
 impl Estimates {
     /// All months in which something is issued or spent.
     pub fn months(&self) -> impl Iterator<Item = Month> + use<> {
-        let all = self.low.iter().chain(&self.high).chain([&self.expected]);
+        let all = self.low.iter().chain(&self.high).chain(&self.expected);
         let spent = all.flat_map(|costs| costs.keys().map(|(month, _)| *month));
         spent.chain(self.issued.keys().copied()).collect::<BTreeSet<_>>().into_iter()
     }
@@ -163,7 +177,8 @@ impl Estimates {
             agreement.is_none_or(|agreement| agreement == *of_agreement) && month.is_none_or(|month| month == *of_month)
         };
         let sum = |costs: &Costs| -> Cents { costs.iter().filter(|(key, _)| counts(key)).map(|(_, c)| *c).sum() };
-        let expected = sum(&self.expected);
+        let each: Cents = self.expected.iter().map(sum).sum();
+        let expected = each.part(1, i64::try_from(self.expected.len()).unwrap_or(1));
         Estimate {
             low: self.low.iter().map(sum).fold(expected, Cents::min),
             expected,

@@ -1,5 +1,7 @@
 //! One household's purchases, from its first day to when its last money closes, each decided as at a till.
 
+use std::collections::BTreeMap;
+
 use super::{BasketMix, Kind, MixLine, Scheme};
 use crate::allowance::{PartKey, Purse, PursePart, in_proportion};
 use crate::enrolment;
@@ -10,6 +12,9 @@ use crate::producer::{ApplicationState, Approval};
 use crate::programme::{self, Grant, Period, ProducerClass, Rules, purse};
 use crate::redemption::{Basket, BasketLine, Decision, History, Situation, decide};
 use crate::voucher;
+
+/// As many baskets as anybody buys in a day.
+const MOST_BASKETS: usize = 50;
 
 /// Households shop at ten in the morning.
 const SHOPPING_SECONDS: i64 = 10 * 3600;
@@ -30,6 +35,8 @@ pub enum Pace {
     Ahead,
     /// At each visit, for the days gone; the rest at the last one of a period.
     Behind,
+    /// Nothing before it is about to end.
+    AtTheEnd,
 }
 
 /// Money of one grant with one end.
@@ -61,6 +68,10 @@ struct Life<'a> {
     left: Vec<Cents>,
     /// Of each grant, what was handed out so far; of a bonus as it is earned.
     given: Vec<Cents>,
+    /// Of each grant, what its whole period is worth without a bonus.
+    worth: Vec<Cents>,
+    /// Of each grant, the first day that is too late.
+    closes_on: Vec<Day>,
     /// Bonuses that come once their purchase can no longer be undone.
     coming: Vec<(Instant, usize, Cents)>,
     spent: Cents,
@@ -76,6 +87,12 @@ pub fn live(scheme: &Scheme, kind: &Kind, grants: &[Grant], parts: &[Part], habi
     let given: Vec<Cents> =
         grants.iter().map(|grant| if is_bonus(grant) { Cents::ZERO } else { grant.amount }).collect();
     let left = parts.iter().map(|part| if is_bonus(&grants[part.grant]) { Cents::ZERO } else { part.amount }).collect();
+    let mut by_period: BTreeMap<i32, Cents> = BTreeMap::new();
+    for grant in grants.iter().filter(|grant| !is_bonus(grant)) {
+        *by_period.entry(grant.period.number).or_default() += grant.amount;
+    }
+    let worth = grants.iter().map(|grant| by_period.get(&grant.period.number).copied().unwrap_or_default()).collect();
+    let closes_on = grants.iter().map(|grant| scheme.zone.day_of(grant.period.closes_at)).collect();
     let mut life = Life {
         scheme,
         kind,
@@ -85,6 +102,8 @@ pub fn live(scheme: &Scheme, kind: &Kind, grants: &[Grant], parts: &[Part], habi
         habit,
         left,
         given,
+        worth,
+        closes_on,
         coming: Vec::new(),
         spent: Cents::ZERO,
         in_period: (0, Cents::ZERO),
@@ -97,12 +116,22 @@ pub fn live(scheme: &Scheme, kind: &Kind, grants: &[Grant], parts: &[Part], habi
     all
 }
 
+/// How many days a household may think of shopping on: a bound on what it costs to live one.
+pub fn days_lived(scheme: &Scheme, kind: &Kind, grants: &[Grant]) -> i64 {
+    let closes = grants.iter().map(|grant| grant.period.closes_at).max();
+    closes.map_or(0, |closes| i64::from(days(kind.starts_on.min(scheme.starts_on), scheme.zone.day_of(closes))))
+}
+
 /// The days on which a household may think of shopping, and for how many days ahead it then does: week by week, of longer
-/// periods five times in each; daily where it must wait between purchases.
+/// periods five times in each; daily where it must wait between purchases, or a day's purchases are capped.
 fn visits(rules: &Rules, periods: &[Period], grants: &[Grant], scheme: &Scheme) -> Vec<(Day, i32)> {
     let (Some(first), Some(last)) = (periods.first(), periods.last()) else { return Vec::new() };
     let whole = periods.iter().map(|p| days(p.starts_on, p.ends_on) + 1).max().unwrap_or(1);
-    let often = if whole <= 7 { whole } else { (whole / 5).max(7) };
+    let often = match rules.coverage.per_day {
+        Some(_) => 1,
+        None if whole <= 7 => whole,
+        None => (whole / 5).max(7),
+    };
     let closes = grants.iter().map(|grant| grant.period.closes_at).max().unwrap_or(last.closes_at);
     let end = scheme.zone.day_of(closes);
     let waits = rules.days_between_purchases;
@@ -129,6 +158,23 @@ impl Life<'_> {
         }
         let now = self.scheme.zone.start_of(day).plus_seconds(SHOPPING_SECONDS);
         self.earn(now);
+        // where one basket is capped, it takes several
+        let several = rules.coverage.per_redemption.is_some() && waits == 0;
+        let (mut all, mut today) = (Vec::new(), Cents::ZERO);
+        for _ in 0..if several { MOST_BASKETS } else { 1 } {
+            let bought = self.buy(day, ahead, now, today);
+            if bought.is_empty() {
+                break;
+            }
+            today += bought.iter().map(|spent| spent.amount).sum();
+            all.extend(bought);
+        }
+        all
+    }
+
+    /// One basket, if anything is wanted and covered.
+    fn buy(&mut self, day: Day, ahead: i32, now: Instant, today: Cents) -> Vec<Spent> {
+        let rules = &self.kind.rules;
         let purse = self.purse(now);
         let wanted = (self.due(day, ahead) - self.spent - self.lost(now)).min(purse.spendable());
         let Some(basket) = basket(rules, self.kind.band.as_deref(), &self.scheme.basket, wanted) else {
@@ -140,7 +186,7 @@ impl Life<'_> {
         }
         let bonus = self.bonus_of(current);
         let bonus_left = bonus.map_or(Cents::ZERO, |grant| self.grants[grant].amount - self.promised(grant));
-        let history = History { today: Cents::ZERO, this_period: self.in_period.1, last_on: self.last_on, bonus_left };
+        let history = History { today, this_period: self.in_period.1, last_on: self.last_on, bonus_left };
         let situation = situation(self.scheme, self.kind, purse, history);
         // whoever is refused comes again another day
         let Ok(Decision { covered, draws, bonus: earned, .. }) = decide(rules, &situation, &basket, now) else {
@@ -216,6 +262,10 @@ impl Life<'_> {
             let last = gone + ahead >= whole || grant.purse == purse::BONUS;
             let part = |days: i32| Cents(target.0 * i64::from(days) / i64::from(whole));
             due += match self.habit.pace {
+                Pace::AtTheEnd => {
+                    let in_time = days(day, self.closes_on[place]) <= ahead.max(self.days_needed(target));
+                    if in_time { target } else { Cents::ZERO }
+                }
                 _ if last => target,
                 Pace::AtOnce => target,
                 Pace::Ahead => part(gone + ahead),
@@ -225,16 +275,19 @@ impl Life<'_> {
         due
     }
 
+    /// How many days it takes to spend so much, as purchases are capped and apart.
+    fn days_needed(&self, amount: Cents) -> i32 {
+        let coverage = &self.kind.rules.coverage;
+        let waits = self.kind.rules.days_between_purchases.max(1);
+        let cap = if waits > 1 { coverage.per_redemption.or(coverage.per_day) } else { coverage.per_day };
+        let times = cap.map_or(0, |cap| amount.0 / cap.0.max(1) + 1);
+        i32::try_from(times).unwrap_or(i32::MAX).saturating_mul(waits)
+    }
+
     /// What it wants to spend of a grant: its part of what the caps let through.
     fn target(&self, place: usize) -> Cents {
-        let Grant { period, purse, .. } = &self.grants[place];
         let given = self.given[place];
-        let whole: Cents = if purse == purse::BONUS {
-            given
-        } else {
-            let same = |grant: &&Grant| grant.period.number == period.number && grant.purse != purse::BONUS;
-            self.grants.iter().filter(same).map(|grant| grant.amount).sum()
-        };
+        let whole = if self.grants[place].purse == purse::BONUS { given } else { self.worth[place] };
         let within = self.kind.rules.coverage.per_period.map_or(whole, |cap| cap.min(whole));
         let share = |amount: Cents| if whole.is_positive() { amount.0 * within.0 / whole.0 } else { 0 };
         Cents(share(given)).percent(self.habit.take_up)

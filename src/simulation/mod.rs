@@ -17,7 +17,8 @@ use crate::access::Actor;
 use crate::allowance::{self, Funds};
 use crate::db::Conn;
 use crate::enrolment;
-use crate::kit::error::Result;
+use crate::kit::complaint::Complaint;
+use crate::kit::error::{Error, Result};
 use crate::kit::id::ProgrammeId;
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant, Month, Zone};
@@ -29,6 +30,8 @@ pub use table::table;
 /// Households in all, and lines of a population.
 const MOST_HOUSEHOLDS: i64 = 10_000;
 const MOST_GROUPS: usize = 200;
+/// Grants looked at, each on every day that may be shopped on: some seconds of one core.
+const MOST_WORK: i64 = 10_000_000;
 
 /// All that an outcome depends on.
 #[derive(Clone, Debug)]
@@ -216,8 +219,11 @@ pub struct ExampleBasket {
 }
 
 /// Foretells a scheme. Pure.
-pub fn simulate(scheme: &Scheme) -> Outcome {
+pub fn simulate(scheme: &Scheme) -> Result<Outcome> {
     let funding = funding::fund(scheme);
+    if cost::work(scheme, &funding.cohorts) > MOST_WORK {
+        return Err(Error::invalid("population", Complaint::TooManyToLive));
+    }
     let costs = cost::costs(scheme, &funding.cohorts);
     let promised = |place: usize| funding.cohorts.iter().map(|cohort| cohort.promised_by(place)).sum();
     let available = |agreement: &Agreement| scheme.funds.available.get(&agreement.id).copied().unwrap_or_default();
@@ -234,7 +240,7 @@ pub fn simulate(scheme: &Scheme) -> Outcome {
     });
     let agreements: Vec<AgreementCost> = agreements.collect();
     let month = |month| MonthCost { month, issued: costs.issued(month), cost: costs.of(None, Some(month)) };
-    Outcome {
+    Ok(Outcome {
         households: funding.households,
         promised: agreements.iter().map(|agreement| agreement.promised).sum(),
         cost: costs.of(None, None),
@@ -244,7 +250,7 @@ pub fn simulate(scheme: &Scheme) -> Outcome {
         examples: scheme.examples.iter().map(|kind| example(scheme, kind)).collect(),
         take_up: scheme.take_up,
         basket: scheme.basket.clone(),
-    }
+    })
 }
 
 fn example(scheme: &Scheme, kind: &Kind) -> Example {
@@ -284,7 +290,7 @@ pub fn of_programme(
     let programme = programme::owned(conn, actor, id)?;
     let zone = programme.zone()?;
     let today = zone.day_of(now);
-    let agreements = programme::agreements_of(conn, id)?;
+    let agreements = programme::promising(conn, &programme)?;
     let rules = match &request.rules {
         Some(rules) => rules.clone(),
         None => programme::rules(conn, id)?.rules,

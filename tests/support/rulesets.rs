@@ -4,7 +4,7 @@ use primeur::kit::error::{Error, Fields};
 use primeur::kit::money::Cents;
 use primeur::programme::{
     Amount, Bands, Bonus, CarryOver, Category, ChosenBy, Contribution, ContributionGoesTo, Coverage, Eligible,
-    FundingRule, Label, PeriodRule, PeriodUnit, ProducerClass, Rules, Start, SubPurse, Tariff, Weighted,
+    FundingRule, Label, MOST_MEMBERS, PeriodRule, PeriodUnit, ProducerClass, Rules, Start, SubPurse, Tariff, Weighted,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -223,13 +223,24 @@ fn make_fit(rules: &mut Rules) {
         rules.start = Start::EnrolmentDay;
     }
     rules.taper.truncate(usize::try_from(rules.period.count).unwrap());
-    rules.ends_with_year &= rules.carry_over != CarryOver::ToEnd || rules.period.count <= 12;
+    let most_units = match rules.period.unit {
+        PeriodUnit::Month => 12,
+        PeriodUnit::Fortnight => 26,
+        PeriodUnit::Day => 366,
+    };
+    let within_a_year = rules.period.count * rules.period.length <= most_units;
+    rules.ends_with_year &= rules.carry_over != CarryOver::ToEnd || within_a_year;
     let Amount { floor, ceiling, .. } = &mut rules.amount;
     if let (Some(floor), Some(ceiling)) = (floor, ceiling) {
         *ceiling = (*ceiling).max(*floor);
     }
     if !rules.amount_for(1, 0).is_positive() {
         rules.amount.per_household = Cents(1);
+    }
+    // the largest household there is gets no more either
+    let most = Cents(1_000_000);
+    if rules.amount_for(MOST_MEMBERS, MOST_MEMBERS) > most {
+        rules.amount.ceiling = Some(most);
     }
     let mut rest = 100;
     for sub in &mut rules.sub_purses {
@@ -240,12 +251,21 @@ fn make_fit(rules: &mut Rules) {
         }
     }
     rules.sub_purses.retain(|sub| sub.percent > 0 && !sub.categories.is_empty());
+    let in_sub_purses: i32 = rules.sub_purses.iter().map(|sub| sub.percent).sum();
+    let largest = rules.amount_for(MOST_MEMBERS, MOST_MEMBERS);
+    rules.denominations.retain(|value| in_sub_purses < 100 && *value <= largest);
     if rules.bands.is_some() {
         rules.coverage.percent = 100;
     }
     if let Some(bonus) = &mut rules.bonus {
         let undone_for = i32::try_from((rules.void_window_minutes + 1439) / 1440).unwrap();
         bonus.spendable_days = bonus.spendable_days.max(undone_for + 1);
+        if let Some(eligible) = &rules.eligible.categories {
+            bonus.categories.retain(|category| eligible.contains(category));
+        }
+        if bonus.categories.is_empty() && bonus.labels.is_empty() {
+            bonus.labels.push(Label::Organic);
+        }
     }
 }
 

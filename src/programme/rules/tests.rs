@@ -157,7 +157,6 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
         assert_eq!(wrong(&changes, FundingRule::FixedShares), [(path.to_owned(), complaint)], "{changes}");
     }
     // half a year of weeks is within the year
-    let weeks =
-        r#"{"ends_with_year": true, "carry_over": "to_end", "period": {"unit": "day", "length": 7, "count": 26}}"#;
+    let weeks = r#"{"ends_with_year": true, "carry_over": "to_end", "start": "enrolment_day", "period": {"unit": "day", "length": 7, "count": 26}}"#;
     assert_eq!(wrong(weeks, FundingRule::FixedShares), []);
 }
