@@ -253,17 +253,17 @@ pub(super) fn sentence(code: Code) -> [Text; 2] {
             ("Enrolment in another state", "The enrolment’s state does not allow this operation. Reload it."),
         ],
         Code::NoContribution => [
-            ("Pas de participation", "Les règles de cette inscription ne prévoient pas de participation du ménage."),
+            ("Pas de cotisation", "Les règles de cette inscription ne prévoient pas de cotisation du ménage."),
             ("No contribution", "The rules of this enrolment foresee no contribution of the household."),
         ],
         Code::ContributionTooLate => [
-            ("Participation trop tardive", "La dernière période de cette inscription est passée."),
+            ("Cotisation trop tardive", "La dernière période de cette inscription est passée."),
             ("Contribution too late", "The last period of this enrolment is over."),
         ],
         Code::StillWaiting => [
             (
                 "Toujours en attente",
-                "Cette participation ne ferait pas entrer le ménage, qui est en liste d’attente : ne l’encaissez pas.",
+                "Cette cotisation ne ferait pas entrer le ménage, qui est en liste d’attente : ne l’encaissez pas.",
             ),
             (
                 "Still waiting",

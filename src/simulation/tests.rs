@@ -183,7 +183,8 @@ fn a_bonus_is_spent_once_it_is_earned_and_never_beyond_its_cap() {
 fn money_of_an_agreement_that_ends_first_can_only_be_spent_until_then() {
     // of 60.00, half is B's and over with July; A's may be spent until the end of August. A basket of 5.00 a week, on 1, 8,
     // 15, 22 and 29 July, takes 12.50 of each; the 17.50 that A has left go in August, B's are lost.
-    // Whoever comes at the end of August has 30.00 of A's left
+    // Whoever buys for the days gone begins on 2 July with 1.93 (a day of 31), then has 5.00 four times: 21.93, of which A
+    // pays 10.97, and has 19.03 left for August
     let agreement = |reference: &str, ends_on: &str| {
         json!({"reference": reference, "granted": "1000.00", "starts_on": "2026-07-01", "ends_on": ends_on,
             "grace_days": 0, "share_weight": 1})
@@ -196,7 +197,7 @@ fn money_of_an_agreement_that_ends_first_can_only_be_spent_until_then() {
     let high: Vec<_> = told.agreements.iter().map(|a| a.cost.high.0).collect();
     assert_eq!(high, [3000, 1250]);
     let of_a: Vec<_> = told.agreements[0].months.iter().map(|m| m.cost.high.0).collect();
-    assert_eq!(of_a, [1250, 2000]);
+    assert_eq!(of_a, [1250, 1903]);
 }
 
 #[test]
