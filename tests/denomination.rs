@@ -17,6 +17,7 @@ on_both_databases!(
     a_lost_one_is_blocked_or_replaced_and_the_new_one_takes_its_money_over,
     it_ends_with_the_money_it_was_taken_from,
     a_void_gives_its_money_to_the_card_and_it_stays_used,
+    a_late_void_brings_nothing_back_that_ended_with_its_window,
     the_structure_takes_one_back_that_nobody_wants,
     money_for_some_food_only_makes_none,
     a_repeat_gives_the_same_vouchers,
@@ -266,6 +267,23 @@ fn a_void_gives_its_money_to_the_card_and_it_stays_used(world: World) {
     till.redeem(&title.token, 100).refused(409, "voucher_used");
     assert_eq!(show(&town, &title)["used"], json!(true));
     till.redeem(&running.token, 6000).expect(201);
+    town.world.verify();
+}
+
+fn a_late_void_brings_nothing_back_that_ended_with_its_window(world: World) {
+    let town = town(world);
+    let running = town.new_card();
+    titles(&town, &running.enrolment, &["10.00"; 4]);
+    let till = &town.tills[0];
+    town.world.set_clock("2026-07-31T21:59:00Z");
+    let sold = id(&till.redeem(&running.token, 50).expect(201));
+    // the scheduler has not come yet
+    town.world.set_clock("2026-07-31T22:00:05Z");
+    till.void(&sold).expect(200);
+    town.world.advance_to("2026-07-31T22:01:00Z");
+    // 0.50 of July have days of grace, beside August; 40.00 of titles and 19.50 of the card are the agreements'
+    assert_eq!(town.balance(&running.enrolment), 6050);
+    assert_eq!(town.budget()["total"]["returned"], "59.50");
     town.world.verify();
 }
 

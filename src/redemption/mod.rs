@@ -324,7 +324,9 @@ pub fn void(
         // nobody can earn any more what was kept for it
         allowance::release(conn, now, redemption.enrolment_id, false)?;
     }
-    // grace is for what comes back: money whose window is over goes to its agreements first, swept or not
+    // grace is for what comes back: money whose window is over goes to its agreements first, swept or not, and with it
+    // what was set aside of it
+    hold::free_expired(conn, now, &[redemption.enrolment_id])?;
     allowance::close(conn, now, &[redemption.enrolment_id])?;
 
     let payments = ledger::transfers_of(conn, id.cast())?;
