@@ -19,6 +19,7 @@ on_both_databases!(
     money_that_waits_for_a_contribution_is_not_there_before_it,
     who_waits_and_has_paid_finds_the_first_period_open,
     nobody_who_waits_pays_for_nothing,
+    who_has_waited_into_another_month_still_pays_its_way_in,
     who_leaves_before_it_had_anything_of_a_period_is_paid_back_for_it,
     what_the_pot_has_promised_to_others_is_paid_back_once_it_has_it_again,
     an_export_lists_what_was_paid_in_and_paid_back,
@@ -130,6 +131,24 @@ fn nobody_who_waits_pays_for_nothing(world: World) {
     let leave = json!({"return_issued": true});
     town.worker.post(&format!("/api/v1/enrolments/{second}/leave"), leave).expect(200);
     assert_eq!(figures(&town, ["contributed", "refunded", "committed"]), [4000, 0, 4000]);
+    town.world.verify();
+}
+
+fn who_has_waited_into_another_month_still_pays_its_way_in(world: World) {
+    let town = town(world, "20.00", contribution(500, 5000, true, "pot"), Vec::new());
+    let enrolment = id(&town.enrol());
+    // its first day moves on with today
+    town.world.advance_to("2026-08-02T08:00:00Z");
+    assert_eq!(town.enrolment(&enrolment)["starts_on"], "2026-07-01");
+    pay(&town, &enrolment, 4000).expect(201);
+    assert_eq!((state(&town, &enrolment), paid(&town, &enrolment)), ("active".into(), vec![(4000, 1, 0)]));
+    let months = town.enrolment(&enrolment);
+    assert_eq!(
+        (&months["starts_on"], &months["allowances"][0]["ends_on"]),
+        (&json!("2026-08-02"), &json!("2026-08-31"))
+    );
+    let card = town.card_for(&enrolment);
+    town.tills[0].redeem(&card.token, 2000).expect(201);
     town.world.verify();
 }
 

@@ -106,10 +106,13 @@ pub fn pay(conn: &mut Conn, now: Instant, actor: &Actor, id: EnrolmentId, amount
 
 /// The period that a day is in, or the first if none has begun; none once the last is over.
 fn running(enrolment: &Enrolment, programme: &Programme, rules: &Rules, today: Day) -> Result<Option<Period>> {
-    let periods = programme::periods(rules, &programme.zone()?, programme.starts_on, enrolment.starts_on);
-    let waits = enrolment.state == State::Waiting;
     // of whoever waits the first day moves on with today
-    Ok(periods.into_iter().find(|period| waits || today <= period.ends_on))
+    let starts_on = match enrolment.state {
+        State::Waiting => enrolment.starts_on.max(today),
+        _ => enrolment.starts_on,
+    };
+    let periods = programme::periods(rules, &programme.zone()?, programme.starts_on, starts_on);
+    Ok(periods.into_iter().find(|period| today <= period.ends_on))
 }
 
 /// All that was paid in for an enrolment of the caller's own structure, oldest first, each with what was paid back of it.
