@@ -270,7 +270,7 @@ fn what_one_person_does_everywhere_at_once_does_not_stand_in_its_own_way(world: 
 }
 
 /// Waits until so many transactions wait for another.
-fn until_waiting(sql: &mut Sql, many: i64) {
+pub fn until_waiting(sql: &mut Sql, many: i64) {
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let in_time = (0..3000).any(|_| {

@@ -5,6 +5,8 @@ use std::thread;
 use primeur::schedule;
 use serde_json::{Value, json};
 
+use crate::concurrency::until_waiting;
+use crate::support::sql::Sql;
 use crate::support::town::{Setup, rules_with};
 use crate::support::{Town, World, cents, id, on_both_databases};
 
@@ -145,5 +147,33 @@ fn who_waits_keeps_the_promise_that_was_asked_for(world: World) {
     let moved_up = town.enrolment(&id(&waiting));
     assert_eq!((&moved_up["state"], &moved_up["promised"]), (&json!("active"), &json!("180.00")));
     assert_eq!(moved_up["allowances"][0]["amount"], "30.00");
+    town.world.verify();
+}
+
+#[test]
+fn who_is_let_in_on_postgresql_keeps_the_tariff_that_it_was_given_meanwhile() {
+    let mut rules = rules_with(&[]);
+    rules["bands"] = json!({"chosen_by": "social_worker", "default": "just", "tariffs": [
+        {"code": "low", "price_percent": 35}, {"code": "just", "price_percent": 75}]});
+    let setup = Setup { rules, ..per_adult(vec![(36_000, 1)]) };
+    let mut town = Town::with(World::on_postgresql(), setup);
+    assert_eq!(town.enrol_many(1, 0).1, "active");
+    let (waits, waiting) = town.enrol_many(1, 0);
+    assert_eq!(waiting, "waiting");
+    town.sign(36_000, 1);
+    let (mut holder, mut watcher) = (Sql::of(&town.world), Sql::of(&town.world));
+    // somebody else moves the money that it is about to be promised
+    holder.run("BEGIN; SELECT id FROM accounts WHERE kind = 'available' FOR UPDATE").unwrap();
+    let moved_up = thread::scope(|scope| {
+        let scheduler = scope.spawn(|| schedule::run(&town.world.state.db).unwrap().moved_up);
+        until_waiting(&mut watcher, 1);
+        let path = format!("/api/v1/enrolments/{waits}/band");
+        assert_eq!(town.worker.put(&path, json!({"band": "low"})).expect(200)["band"], "low");
+        holder.run("COMMIT").unwrap();
+        scheduler.join().unwrap()
+    });
+    assert_eq!(moved_up, 1);
+    let enrolment = town.enrolment(&waits);
+    assert_eq!((&enrolment["state"], &enrolment["band"]), (&json!("active"), &json!("low")));
     town.world.verify();
 }

@@ -10,8 +10,8 @@ use crate::kit::id::{EnrolmentId, HouseholdId, OrganisationId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
 
-#[derive(Clone, Debug, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = enrolments, treat_none_as_default_value = false, treat_none_as_null = true)]
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = enrolments, treat_none_as_default_value = false)]
 pub struct Enrolment {
     pub id: EnrolmentId,
     pub household_id: HouseholdId,
@@ -52,8 +52,20 @@ pub fn insert(conn: &mut Conn, enrolment: &Enrolment) -> Result<()> {
     Ok(())
 }
 
+/// Writes how far an enrolment has come. What it was asked for stays, and its tariff is another command's: that may have
+/// changed since the enrolment was read.
 pub fn update(conn: &mut Conn, enrolment: &Enrolment) -> Result<()> {
-    diesel::update(enrolments::table.find(enrolment.id)).set(enrolment).execute(conn)?;
+    let &Enrolment { id, state, starts_on, closes_at, waiting_since, activated_at, left_at, .. } = enrolment;
+    diesel::update(enrolments::table.find(id))
+        .set((
+            enrolments::state.eq(state),
+            enrolments::starts_on.eq(starts_on),
+            enrolments::closes_at.eq(closes_at),
+            enrolments::waiting_since.eq(waiting_since),
+            enrolments::activated_at.eq(activated_at),
+            enrolments::left_at.eq(left_at),
+        ))
+        .execute(conn)?;
     Ok(())
 }
 
