@@ -12,6 +12,7 @@ on_both_databases!(
     migrating_a_second_time_changes_nothing,
     the_journal_only_grows,
     what_was_promised_is_not_rewritten,
+    a_promise_is_opened_only_as_it_is_issued,
     the_ledger_refuses_what_money_cannot_do,
     an_account_is_never_overdrawn,
     one_voucher_stands_on_an_enrolment,
@@ -185,6 +186,27 @@ fn what_was_promised_is_not_rewritten(world: World) {
     // nothing becomes something as little as something else
     let owed = "UPDATE accounts SET producer_id = NULL WHERE kind = 'payable'";
     refused(&mut sql, owed, "accounts keeps", "accounts keeps");
+    town.world.verify();
+}
+
+/// As a server would that knows nothing of how much of a part is issued: the money would be released once more later.
+fn a_promise_is_opened_only_as_it_is_issued(world: World) {
+    let town = town_with_a_voided_purchase(world);
+    let mut sql = Sql::of(&town.world);
+    let (promised, issued) = ("WHERE NOT open AND issued_cents = 0", "WHERE open AND issued_cents = amount_cents");
+    let count = |sql: &mut Sql, of: &str| sql.number(&format!("SELECT count(*) FROM allowance_parts {of}"));
+    // six months of two agreements, the first in hand
+    assert_eq!((count(&mut sql, promised), count(&mut sql, issued)), (10, 2));
+    let says = "allowance_parts is opened as it is issued";
+    refused(&mut sql, &format!("UPDATE allowance_parts SET open = TRUE {promised}"), says, says);
+    for lets_pass in [
+        format!("UPDATE allowance_parts SET open = TRUE, issued_cents = amount_cents {promised}"),
+        format!(
+            "UPDATE allowance_parts SET open = FALSE {issued}; UPDATE allowance_parts SET open = TRUE WHERE issued_cents > 0"
+        ),
+    ] {
+        sql.run(&format!("BEGIN; {lets_pass}; ROLLBACK")).unwrap();
+    }
     town.world.verify();
 }
 

@@ -89,6 +89,17 @@ ALTER TABLE allowance_parts
   ADD COLUMN released_cents INT8 NOT NULL DEFAULT 0 CHECK (released_cents >= 0 AND issued_cents + released_cents <= amount_cents);
 UPDATE allowance_parts SET issued_cents = amount_cents WHERE allowance_id IN (SELECT id FROM allowances WHERE state = 'issued');
 UPDATE allowance_parts SET released_cents = amount_cents WHERE allowance_id IN (SELECT id FROM allowances WHERE state = 'released');
+-- A server of before would open a part and not say how much of it is issued: the money would be released once more.
+CREATE FUNCTION open_as_issued() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF (SELECT purse FROM allowances WHERE id = NEW.allowance_id) = 'bonus' THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION '% is opened as it is issued', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER allowance_parts_open_as_issued BEFORE UPDATE OF open ON allowance_parts FOR EACH ROW
+WHEN (NEW.open AND NOT OLD.open AND NEW.issued_cents = 0) EXECUTE FUNCTION open_as_issued();
 
 -- What a household has paid in.
 CREATE TABLE contributions (

@@ -216,6 +216,12 @@ ALTER TABLE allowance_parts ADD COLUMN issued_cents INTEGER NOT NULL DEFAULT 0 C
 ALTER TABLE allowance_parts ADD COLUMN released_cents INTEGER NOT NULL DEFAULT 0 CHECK (released_cents >= 0 AND issued_cents + released_cents <= amount_cents);
 UPDATE allowance_parts SET issued_cents = amount_cents WHERE allowance_id IN (SELECT id FROM allowances WHERE state = 'issued');
 UPDATE allowance_parts SET released_cents = amount_cents WHERE allowance_id IN (SELECT id FROM allowances WHERE state = 'released');
+-- A server of before would open a part and not say how much of it is issued: the money would be released once more.
+CREATE TRIGGER allowance_parts_open_as_issued BEFORE UPDATE OF open ON allowance_parts
+WHEN NEW.open AND NOT OLD.open AND NEW.issued_cents = 0 AND (SELECT purse FROM allowances WHERE id = NEW.allowance_id) <> 'bonus'
+BEGIN
+  SELECT RAISE(ABORT, 'allowance_parts is opened as it is issued');
+END;
 
 -- What a household has paid in.
 CREATE TABLE contributions (
