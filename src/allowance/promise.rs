@@ -62,7 +62,7 @@ pub fn promise(
     enrolment: EnrolmentId,
     grants: &[Grant],
 ) -> Result<Promise> {
-    let agreements = programme::promising(conn, programme)?;
+    let agreements = programme::agreements_of(conn, programme.id)?;
     if !covered(&agreements, grants) {
         return Ok(Promise::NotCovered);
     }

@@ -6,7 +6,7 @@ use crate::access::{self, Actor};
 use crate::db::Conn;
 use crate::enrolment;
 use crate::kit::error::Result;
-use crate::kit::id::{AgreementId, OrganisationId, ProgrammeId};
+use crate::kit::id::{OrganisationId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Month};
 use crate::ledger::{self, TransferCode};
@@ -114,9 +114,8 @@ pub fn budget(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> 
     let days = ((now.as_second() - first.as_second()) / 86_400).clamp(1, PACE_DAYS);
     let daily_pace = Cents(promised.0.max(0) / days);
     let today = programme.zone()?.day_of(now);
-    // what an agreement that is over has left can no longer be promised, nor in fixed shares what a pot has
-    let promising: Vec<AgreementId> = programme::promising(conn, &programme)?.iter().map(|a| a.id).collect();
-    let live = agreements.iter().filter(|(a, _)| a.ends_on >= today && promising.contains(&a.id));
+    // what an agreement that is over has left can no longer be promised
+    let live = agreements.iter().filter(|(a, _)| a.ends_on >= today);
     let promisable = live.map(|(_, money)| money.available).sum();
     let runs_out_in = runs_out(promisable, daily_pace).map(|days| today.plus_days(days).month());
     let held = held(conn, &agreements)?;

@@ -181,7 +181,7 @@ fn next_in_turn(
 ) -> Result<Option<(Enrolment, Option<Vec<Grant>>)>> {
     let today = programme.zone()?.day_of(now);
     let open = programme.state == programme::State::Open;
-    let agreements = programme::promising(conn, programme)?;
+    let agreements = programme::agreements_of(conn, programme.id)?;
     for mut waiting in store::waiting(conn, programme.id)? {
         waiting.starts_on = waiting.starts_on.max(today);
         let rules = programme::rules_of(conn, programme.id, waiting.rules_version)?;

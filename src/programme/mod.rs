@@ -24,7 +24,7 @@ use crate::kit::time::{Day, Instant, Zone};
 pub use agreement::{Agreement, NewAgreement, agreement, agreements, agreements_of, sign, verify};
 pub use calendar::{Period, periods};
 pub use goods::{Category, Label, ProducerClass};
-pub use pot::{pot, promising};
+pub use pot::pot;
 pub use presets::{Preset, preset, preset_codes, presets};
 #[cfg(test)]
 pub use rules::rules_for_tests;
@@ -202,9 +202,7 @@ pub fn open(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> Re
         return Err(Error::Refused(Code::LegalBasisRequired));
     }
     let rules = rules(conn, id)?.rules;
-    // in fixed shares nobody could be promised anything on a pot
-    let fed_by_households = rules.needs_pot() && programme.funding_rule == FundingRule::Priority;
-    if agreements_of(conn, id)?.is_empty() && !fed_by_households {
+    if agreements_of(conn, id)?.is_empty() && !rules.needs_pot() {
         return Err(Error::Refused(Code::AgreementRequired));
     }
     fits(conn, now, &programme, &rules)?;

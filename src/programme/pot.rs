@@ -1,6 +1,6 @@
 //! The common pot of a programme: money that households pay in, behind it like an agreement.
 
-use super::{Agreement, AgreementKind, FundingRule, Programme, Rules, store};
+use super::{Agreement, AgreementKind, Programme, Rules, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, ProgrammeId};
@@ -50,12 +50,4 @@ pub(super) fn open_if_needed(
 /// The common pot behind a programme, if it has one.
 pub fn pot(conn: &mut Conn, programme: ProgrammeId) -> Result<Option<Agreement>> {
     Ok(store::agreements_of(conn, programme)?.into_iter().find(|agreement| agreement.kind == AgreementKind::Pot))
-}
-
-/// The agreements that promises are made on, in their order: in fixed shares without the pot, which would stop them all
-/// whenever it is empty.
-pub fn promising(conn: &mut Conn, programme: &Programme) -> Result<Vec<Agreement>> {
-    let mut agreements = store::agreements_of(conn, programme.id)?;
-    agreements.retain(|a| a.kind == AgreementKind::Grant || programme.funding_rule == FundingRule::Priority);
-    Ok(agreements)
 }

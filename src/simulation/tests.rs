@@ -115,7 +115,7 @@ fn purchases_are_decided_as_at_the_till() {
     assert_eq!(example(self::rules(greens)).basket, basket(800));
     let bands = json!({"bands": {"chosen_by": "household", "default": "just", "tariffs": [
         {"code": "low", "price_percent": 65}, {"code": "just", "price_percent": 100}, {"code": "high", "price_percent": 125}]}});
-    let told = outcome(json!({"rules": self::rules(bands)}));
+    let told = outcome(json!({"rules": self::rules(bands), "funding_rule": "priority"}));
     let paid: Vec<_> = told.examples[..3].iter().map(|e| (e.band.as_deref().unwrap(), e.basket.own_part.0)).collect();
     assert_eq!(paid, [("low", 1300), ("just", 2000), ("high", 2500)]);
 }
@@ -127,7 +127,7 @@ fn a_tariff_that_nobody_says_widens_what_a_scheme_may_cost() {
             {"code": "low", "price_percent": 65}, {"code": "just", "price_percent": 90}, {"code": "high", "price_percent": 125}]}});
         let mut one = json!({"adults": 1, "children": 0, "count": 1});
         one.as_object_mut().unwrap().extend(group.as_object().unwrap().clone());
-        outcome(json!({"rules": self::rules(bands), "population": [one], "take_up": {"low": 60, "expected": 80, "high": 100}})).cost
+        outcome(json!({"rules": self::rules(bands), "funding_rule": "priority", "population": [one], "take_up": {"low": 60, "expected": 80, "high": 100}})).cost
     };
     for chosen_by in ["household", "social_worker"] {
         // of 35.01: nothing where all pay more than the price; all of it; or 80 % of it, 28.01, by two tariffs of three

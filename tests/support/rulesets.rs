@@ -39,6 +39,8 @@ pub fn short_rules() -> impl Strategy<Value = Rules> {
 pub fn valid(mut rules: Rules, funding_rule: FundingRule) -> Rules {
     if funding_rule == FundingRule::FixedShares {
         rules.contribution = None;
+        let tariffs = rules.bands.iter_mut().flat_map(|bands| &mut bands.tariffs);
+        tariffs.for_each(|tariff| tariff.price_percent = tariff.price_percent.min(100));
     }
     make_fit(&mut rules);
     let mut fields = Fields::default();

@@ -35,7 +35,7 @@ impl Rules {
         self.check_sub_purses(fields);
         self.check_coverage(fields);
         if let Some(bands) = &self.bands {
-            self.check_bands(bands, fields);
+            self.check_bands(bands, funding_rule, fields);
         }
         self.check_eligible(fields);
         if let Some(bonus) = &self.bonus {
@@ -142,7 +142,7 @@ impl Rules {
         }
     }
 
-    fn check_bands(&self, bands: &Bands, fields: &mut Fields) {
+    fn check_bands(&self, bands: &Bands, funding_rule: FundingRule, fields: &mut Fields) {
         let path = |place: usize, field: &str| format!("rules.bands.tariffs[{place}].{field}");
         let complaint = Complaint::Items { least: 2, most: 10 };
         fields.must((2..=10).contains(&bands.tariffs.len()), "rules.bands.tariffs", complaint);
@@ -151,6 +151,9 @@ impl Rules {
             let twice = bands.tariffs[..place].iter().any(|other| other.code == tariff.code);
             fields.must(!twice, &path(place, "code"), Complaint::NamedTwice);
             fields.between(&path(place, "price_percent"), tariff.price_percent, 0..=200);
+            // in fixed shares nobody would ever be promised what it brings into the pot
+            let fits = tariff.price_percent <= 100 || funding_rule == FundingRule::Priority;
+            fields.must(fits, &path(place, "price_percent"), Complaint::NeedsPriority);
         }
         let pays = bands.tariffs.iter().any(|tariff| tariff.price_percent < 100);
         fields.must(pays, "rules.bands.tariffs", Complaint::CoversNothing);

@@ -85,8 +85,8 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
             Complaint::AboveOther { other: "per_period".to_owned() },
         ),
         (tariffs("c", 65, 100), "rules.bands.default", Complaint::NoSuchTariff),
-        (tariffs("a", 100, 125), "rules.bands.tariffs", Complaint::CoversNothing),
-        (tariffs("a", 65, 201), "rules.bands.tariffs[1].price_percent", between(0, 200)),
+        (tariffs("a", 100, 100), "rules.bands.tariffs", Complaint::CoversNothing),
+        (tariffs("a", 65, -1), "rules.bands.tariffs[1].price_percent", between(0, 200)),
         (
             r#"{"sub_purses": [{"code": "main", "percent": 20, "categories": ["eggs"]}]}"#.to_owned(),
             "rules.sub_purses[0].code",
@@ -130,6 +130,7 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
             "rules.contribution",
             Complaint::NeedsPriority,
         ),
+        (tariffs("a", 50, 101), "rules.bands.tariffs[1].price_percent", Complaint::NeedsPriority),
         (
             r#"{"eligible": {"categories": ["dairy"]},
                 "bonus": {"percent": 50, "categories": ["eggs"], "cap_percent": 50, "spendable_days": 31}}"#
@@ -156,6 +157,9 @@ fn each_rule_that_does_not_hold_is_told_by_its_path() {
     for (changes, path, complaint) in cases {
         assert_eq!(wrong(&changes, FundingRule::FixedShares), [(path.to_owned(), complaint)], "{changes}");
     }
+    let beyond = [("rules.bands.tariffs[1].price_percent".to_owned(), between(0, 200))];
+    assert_eq!(wrong(&tariffs("a", 65, 201), FundingRule::Priority), beyond);
+    assert_eq!(wrong(&tariffs("a", 65, 200), FundingRule::Priority), []);
     // half a year of weeks is within the year
     let weeks = r#"{"ends_with_year": true, "carry_over": "to_end", "start": "enrolment_day", "period": {"unit": "day", "length": 7, "count": 26}}"#;
     assert_eq!(wrong(weeks, FundingRule::FixedShares), []);
