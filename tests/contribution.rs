@@ -467,3 +467,4 @@ fn a_contribution_to_the_pot_paid_back_to_who_stays_is_named(world: World) {
     tamper(&town.world, "UPDATE enrolments SET state = 'active', left_at = NULL");
     found(&town, "contributions", "was paid back 6.00 of the pot though its household has not left");
 }
+    found(&town, "allowances", "is a household's own, and no contribution has paid it in");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::support::sql::Sql;
-use crate::support::town::Setup;
+use crate::support::town::{Setup, rules};
 use crate::support::{Town, World, on_both_databases};
 
 on_both_databases!(
@@ -13,6 +13,7 @@ on_both_databases!(
     the_journal_only_grows,
     what_was_promised_is_not_rewritten,
     a_promise_is_opened_only_as_it_is_issued,
+    what_was_set_aside_or_earned_is_not_removed,
     the_ledger_refuses_what_money_cannot_do,
     an_account_is_never_overdrawn,
     one_voucher_stands_on_an_enrolment,
@@ -207,6 +208,39 @@ fn a_promise_is_opened_only_as_it_is_issued(world: World) {
     ] {
         sql.run(&format!("BEGIN; {lets_pass}; ROLLBACK")).unwrap();
     }
+    town.world.verify();
+}
+
+fn what_was_set_aside_or_earned_is_not_removed(world: World) {
+    let mut rules = rules("60.00", "none");
+    rules["hold_hours"] = json!(48);
+    rules["bonus"] = json!({"percent": 50, "labels": ["organic"], "cap_percent": 50, "spendable_days": 31});
+    let tariff = |code: &str, percent: i64| json!({"code": code, "price_percent": percent});
+    rules["bands"] =
+        json!({"chosen_by": "household", "default": "low", "tariffs": [tariff("low", 50), tariff("high", 150)]});
+    let town = Town::with(world, Setup { rules, funding_rule: "priority", ..Setup::default() });
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    let mut basket = till.basket(&card.token, 2000, false);
+    basket["lines"] = json!([{"category": "eggs", "labels": ["organic"], "amount": "20.00"}]);
+    till.client.post_once("/api/v1/holds", basket.clone()).expect(201);
+    till.client.post_once("/api/v1/redemptions", basket.clone()).expect(201);
+    basket["tariff"] = json!("high");
+    till.client.post_once("/api/v1/redemptions", basket).expect(201);
+    let mut sql = Sql::of(&town.world);
+    let before = sql.counts();
+    for table in ["holds", "bonuses", "surpluses"] {
+        assert!(sql.number(&format!("SELECT count(*) FROM {table}")) > 0, "{table} is empty: nothing to refuse");
+        let says = format!("{table} keeps what it was written with");
+        refused(&mut sql, &format!("DELETE FROM {table}"), &says, &says);
+        match sql {
+            Sql::Postgresql(_) => refused(&mut sql, &format!("TRUNCATE {table} CASCADE"), "", "keeps what it was"),
+            Sql::Sqlite(_) => {
+                let replace = format!("INSERT OR REPLACE INTO {table} SELECT * FROM {table} LIMIT 1");
+                refused(&mut sql, &replace, &says, "");
+            }
+        }
+    }
+    assert_eq!(sql.counts(), before);
     town.world.verify();
 }
 

@@ -27,6 +27,7 @@ on_both_databases!(
     an_ended_enrolment_with_money_committed_is_named,
     a_changed_hold_is_named,
     money_that_left_a_hold_behind_its_back_is_named,
+    a_basket_whose_lines_do_not_add_up_is_named,
     a_hold_of_another_household_s_money_is_named,
     a_captured_hold_without_its_purchase_is_named,
     a_hold_that_stands_too_long_is_named,
@@ -376,6 +377,18 @@ fn a_hold_of_another_household_s_money_is_named(world: World) {
     let theirs = match Sql::of(&town.world) {
         Sql::Sqlite(_) => theirs.to_owned(),
         // it has no least of ids
+fn a_basket_whose_lines_do_not_add_up_is_named(world: World) {
+    let town = Town::with(world, Setup::setting_aside());
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    let mut basket = till.basket(&card.token, 1000, false);
+    basket["lines"] =
+        serde_json::json!([{"category": "eggs", "amount": "4.00"}, {"category": "dairy", "amount": "6.00"}]);
+    till.client.post_once("/api/v1/holds", basket).expect(201);
+    town.world.verify();
+    tamper(&town.world, "UPDATE hold_lines SET amount_cents = amount_cents + 1 WHERE position = 1");
+    found(&town, "holds", "is a basket of 10.00 but its lines are 10.01");
+}
+
         Sql::Postgresql(_) => theirs.replace("min(p.id)", "p.id").replace("LIMIT 1))", "LIMIT 1) LIMIT 1)"),
     };
     let one = "(SELECT p.id FROM hold_parts p JOIN holds h ON h.id = p.hold_id WHERE h.state = 'held' LIMIT 1)";

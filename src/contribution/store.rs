@@ -2,12 +2,13 @@
 
 use diesel::prelude::*;
 
-use crate::db::schema::contributions;
+use crate::db::schema::{allowances, contributions};
 use crate::db::{Conn, SumCents};
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, AllowanceId, ContributionId, EnrolmentId, PersonId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
+use crate::programme::purse;
 
 /// What a household has paid in, at one time.
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -55,4 +56,15 @@ pub fn after(conn: &mut Conn, after: Option<ContributionId>, limit: i64) -> Resu
         query = query.filter(contributions::id.gt(after));
     }
     Ok(query.load(conn)?)
+}
+
+/// What households have of their own though nothing says that they have paid it in.
+pub fn unpaid(conn: &mut Conn) -> Result<Vec<AllowanceId>> {
+    let paid_in = contributions::table.filter(contributions::allowance_id.eq(allowances::id.nullable()));
+    Ok(allowances::table
+        .filter(allowances::purse.eq(purse::OWN))
+        .filter(diesel::dsl::not(diesel::dsl::exists(paid_in)))
+        .order(allowances::id)
+        .select(allowances::id)
+        .load(conn)?)
 }

@@ -42,6 +42,10 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
             findings.push(Finding::new("enrolments", id, what));
         }
     }
+    for allowance in store::unpaid(conn)? {
+        let what = "is a household's own, and no contribution has paid it in";
+        findings.push(Finding::new("allowances", allowance, what));
+    }
     let journalled = ledger::count(conn, &[TransferCode::Contribute, TransferCode::Refund])?;
     if i64::try_from(moved) != Ok(journalled) {
         let what = format!("{journalled} are in the journal, {moved} belong to a contribution");

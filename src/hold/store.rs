@@ -329,6 +329,15 @@ pub fn taken(conn: &mut Conn, of: &[HoldId]) -> Result<BTreeMap<HoldId, Taken>> 
     Ok(rows.into_iter().map(taken).collect())
 }
 
+/// What the lines of some holds add up to; those without lines are left out.
+pub fn listed(conn: &mut Conn, of: &[HoldId]) -> Result<BTreeMap<HoldId, Cents>> {
+    let sums = hold_lines::table
+        .filter(hold_lines::hold_id.eq_any(of))
+        .group_by(hold_lines::hold_id)
+        .select((hold_lines::hold_id, SumCents(hold_lines::amount_cents)));
+    Ok(sums.load(conn)?.into_iter().collect())
+}
+
 /// Whose rules the enrolments behind some holds go by, and which version.
 pub fn versions(conn: &mut Conn, of: &[Hold]) -> Result<BTreeMap<EnrolmentId, (ProgrammeId, i32)>> {
     let ids: Vec<EnrolmentId> = of.iter().map(|hold| hold.enrolment_id).collect();

@@ -26,6 +26,8 @@ struct Known<'a> {
     balances: &'a BTreeMap<AccountId, Cents>,
     windows: &'a BTreeMap<PartId, PartWindow>,
     taken: Option<&'a Taken>,
+    /// What its lines add up to, if it has some.
+    listed: Option<Cents>,
     /// Of its voucher, if it has a fixed value.
     value: Option<Cents>,
     /// Hours for which its rules let a basket wait.
@@ -49,6 +51,7 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
         let taken = store::taken(conn, &ids)?;
         let versions = store::versions(conn, &page)?;
         let values = store::denominations(conn, &page)?;
+        let listed = store::listed(conn, &ids)?;
         for hold in &page {
             let hours = match versions.get(&hold.enrolment_id) {
                 Some(&(programme, version)) => match hours.get(&(programme, version)) {
@@ -68,6 +71,7 @@ pub fn verify(conn: &mut Conn, findings: &mut Vec<Finding>) -> Result<usize> {
                 balances: &balances,
                 windows: &windows,
                 taken: taken.get(&hold.id),
+                listed: listed.get(&hold.id).copied(),
                 value: values.get(&hold.voucher_id).copied(),
                 hours,
             };
@@ -104,6 +108,10 @@ impl Known<'_> {
         let mut wrong = Vec::new();
         if whole != hold.covered_cents {
             wrong.push(format!("covers {} but has set {whole} aside", hold.covered_cents));
+        }
+        let basket = hold.basket_cents.unwrap_or_default();
+        if let Some(listed) = self.listed.filter(|listed| *listed != basket) {
+            wrong.push(format!("is a basket of {basket} but its lines are {listed}"));
         }
         let own = |t: &&&Transfer| {
             let sides = |part: &&&HoldPart| {

@@ -150,6 +150,8 @@ CREATE TRIGGER holds_keep BEFORE UPDATE ON holds FOR EACH ROW
 WHEN (OLD.state <> 'held' OR (OLD.id, OLD.enrolment_id, OLD.stall_id, OLD.person_id, OLD.basket_cents, OLD.covered_cents, OLD.surplus_cents, OLD.band, OLD.expires_at, OLD.created_at)
   IS DISTINCT FROM (NEW.id, NEW.enrolment_id, NEW.stall_id, NEW.person_id, NEW.basket_cents, NEW.covered_cents, NEW.surplus_cents, NEW.band, NEW.expires_at, NEW.created_at))
 EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER holds_no_delete BEFORE DELETE ON holds FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER holds_stay BEFORE TRUNCATE ON holds FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();
 
 -- So much of one part; its id is also the id of its account in the ledger.
 CREATE TABLE hold_parts (
@@ -200,6 +202,8 @@ CREATE TRIGGER bonuses_keep BEFORE UPDATE ON bonuses FOR EACH ROW
 WHEN (OLD.state <> 'earned' OR (OLD.redemption_id, OLD.allowance_id, OLD.amount_cents, OLD.matures_at)
   IS DISTINCT FROM (NEW.redemption_id, NEW.allowance_id, NEW.amount_cents, NEW.matures_at))
 EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER bonuses_no_delete BEFORE DELETE ON bonuses FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER bonuses_stay BEFORE TRUNCATE ON bonuses FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();
 
 -- What a producer holds for the pot, paid above the price: in the pot once the purchase can no longer be undone.
 CREATE TABLE surpluses (
@@ -216,3 +220,5 @@ CREATE TRIGGER surpluses_keep BEFORE UPDATE ON surpluses FOR EACH ROW
 WHEN (OLD.state <> 'collected' OR (OLD.redemption_id, OLD.agreement_id, OLD.amount_cents, OLD.matures_at)
   IS DISTINCT FROM (NEW.redemption_id, NEW.agreement_id, NEW.amount_cents, NEW.matures_at))
 EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER surpluses_no_delete BEFORE DELETE ON surpluses FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER surpluses_stay BEFORE TRUNCATE ON surpluses FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();

@@ -285,6 +285,15 @@ WHEN OLD.state <> 'held' OR (OLD.id, OLD.enrolment_id, OLD.stall_id, OLD.person_
 BEGIN
   SELECT RAISE(ABORT, 'holds keeps what it was written with');
 END;
+CREATE TRIGGER holds_no_delete BEFORE DELETE ON holds
+BEGIN
+  SELECT RAISE(ABORT, 'holds keeps what it was written with');
+END;
+CREATE TRIGGER holds_no_replace BEFORE INSERT ON holds
+WHEN EXISTS (SELECT 1 FROM holds WHERE id = NEW.id)
+BEGIN
+  SELECT RAISE(ABORT, 'holds keeps what it was written with');
+END;
 
 -- So much of one part; its id is also the id of its account in the ledger.
 CREATE TABLE hold_parts (
@@ -388,6 +397,15 @@ WHEN OLD.state <> 'earned' OR (OLD.redemption_id, OLD.allowance_id, OLD.amount_c
 BEGIN
   SELECT RAISE(ABORT, 'bonuses keeps what it was written with');
 END;
+CREATE TRIGGER bonuses_no_delete BEFORE DELETE ON bonuses
+BEGIN
+  SELECT RAISE(ABORT, 'bonuses keeps what it was written with');
+END;
+CREATE TRIGGER bonuses_no_replace BEFORE INSERT ON bonuses
+WHEN EXISTS (SELECT 1 FROM bonuses WHERE redemption_id = NEW.redemption_id)
+BEGIN
+  SELECT RAISE(ABORT, 'bonuses keeps what it was written with');
+END;
 
 -- What a producer holds for the pot, paid above the price: in the pot once the purchase can no longer be undone.
 CREATE TABLE surpluses (
@@ -403,6 +421,15 @@ CREATE INDEX surpluses_to_pool ON surpluses (matures_at) WHERE state = 'collecte
 CREATE TRIGGER surpluses_keep BEFORE UPDATE ON surpluses
 WHEN OLD.state <> 'collected' OR (OLD.redemption_id, OLD.agreement_id, OLD.amount_cents, OLD.matures_at)
   IS NOT (NEW.redemption_id, NEW.agreement_id, NEW.amount_cents, NEW.matures_at)
+BEGIN
+  SELECT RAISE(ABORT, 'surpluses keeps what it was written with');
+END;
+CREATE TRIGGER surpluses_no_delete BEFORE DELETE ON surpluses
+BEGIN
+  SELECT RAISE(ABORT, 'surpluses keeps what it was written with');
+END;
+CREATE TRIGGER surpluses_no_replace BEFORE INSERT ON surpluses
+WHEN EXISTS (SELECT 1 FROM surpluses WHERE redemption_id = NEW.redemption_id)
 BEGIN
   SELECT RAISE(ABORT, 'surpluses keeps what it was written with');
 END;
