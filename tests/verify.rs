@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::sql::Sql;
-use crate::support::town::Setup;
+use crate::support::town::{Setup, rules};
 use crate::support::{Town, World, id, on_both_databases};
 
 on_both_databases!(
@@ -12,6 +12,7 @@ on_both_databases!(
     a_deleted_transfer_is_noticed,
     a_changed_balance_is_named,
     a_changed_purchase_is_named,
+    a_purchase_that_covers_more_than_its_rules_is_named,
     a_changed_promise_is_named,
     a_changed_share_is_named,
     a_changed_payee_is_named,
@@ -26,8 +27,8 @@ on_both_databases!(
     a_changed_commune_is_named,
     an_ended_enrolment_with_money_committed_is_named,
     a_changed_hold_is_named,
-    money_that_left_a_hold_behind_its_back_is_named,
     a_basket_whose_lines_do_not_add_up_is_named,
+    money_that_left_a_hold_behind_its_back_is_named,
     a_hold_of_another_household_s_money_is_named,
     a_captured_hold_without_its_purchase_is_named,
     a_hold_that_stands_too_long_is_named,
@@ -106,6 +107,28 @@ fn a_changed_purchase_is_named(world: World) {
     let town = lived_in(world);
     tamper(&town.world, "UPDATE redemptions SET covered_cents = covered_cents - 1");
     found(&town, "redemptions", "was paid");
+}
+
+fn a_purchase_that_covers_more_than_its_rules_is_named(world: World) {
+    let mut rules = rules("60.00", "none");
+    rules["coverage"] = serde_json::json!({"percent": 50, "own_part": "1.00", "per_redemption": "8.00"});
+    let town = Town::with(world, Setup { rules, ..Setup::default() });
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    till.redeem(&card.token, 1300).expect(201);
+    till.redeem(&card.token, 3000).expect(201);
+    town.world.verify();
+    // half of 12.99 less 1.00; and 8.00 at most
+    for (basket, other) in [(1300, 1298), (3000, 3000)] {
+        let covered = if basket == 3000 { 801 } else { 600 };
+        let tampered = format!(
+            "UPDATE redemptions SET basket_cents = {other}, covered_cents = {covered} WHERE basket_cents = {basket}"
+        );
+        tamper(&town.world, &tampered);
+        found(&town, "redemptions", &format!("covers {}.{:02} of", covered / 100, covered % 100));
+    }
+    let words = "and 0.01 above it, which its rules do not foresee";
+    tamper(&town.world, "UPDATE redemptions SET covered_cents = 0, surplus_cents = 1 WHERE basket_cents = 3000");
+    found(&town, "redemptions", words);
 }
 
 fn a_changed_promise_is_named(world: World) {
@@ -354,6 +377,18 @@ fn a_changed_hold_is_named(world: World) {
     found(&town, "holds", "what is no part of it");
 }
 
+fn a_basket_whose_lines_do_not_add_up_is_named(world: World) {
+    let town = Town::with(world, Setup::setting_aside());
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    let mut basket = till.basket(&card.token, 1000, false);
+    basket["lines"] =
+        serde_json::json!([{"category": "eggs", "amount": "4.00"}, {"category": "dairy", "amount": "6.00"}]);
+    till.client.post_once("/api/v1/holds", basket).expect(201);
+    town.world.verify();
+    tamper(&town.world, "UPDATE hold_lines SET amount_cents = amount_cents + 1 WHERE position = 1");
+    found(&town, "holds", "is a basket of 10.00 but its lines are 10.01");
+}
+
 fn money_that_left_a_hold_behind_its_back_is_named(world: World) {
     let town = with_holds(world);
     let held = "(SELECT p.id FROM hold_parts p JOIN holds h ON h.id = p.hold_id WHERE h.state = 'held')";
@@ -377,18 +412,6 @@ fn a_hold_of_another_household_s_money_is_named(world: World) {
     let theirs = match Sql::of(&town.world) {
         Sql::Sqlite(_) => theirs.to_owned(),
         // it has no least of ids
-fn a_basket_whose_lines_do_not_add_up_is_named(world: World) {
-    let town = Town::with(world, Setup::setting_aside());
-    let (card, till) = (town.new_card(), &town.tills[0]);
-    let mut basket = till.basket(&card.token, 1000, false);
-    basket["lines"] =
-        serde_json::json!([{"category": "eggs", "amount": "4.00"}, {"category": "dairy", "amount": "6.00"}]);
-    till.client.post_once("/api/v1/holds", basket).expect(201);
-    town.world.verify();
-    tamper(&town.world, "UPDATE hold_lines SET amount_cents = amount_cents + 1 WHERE position = 1");
-    found(&town, "holds", "is a basket of 10.00 but its lines are 10.01");
-}
-
         Sql::Postgresql(_) => theirs.replace("min(p.id)", "p.id").replace("LIMIT 1))", "LIMIT 1) LIMIT 1)"),
     };
     let one = "(SELECT p.id FROM hold_parts p JOIN holds h ON h.id = p.hold_id WHERE h.state = 'held' LIMIT 1)";

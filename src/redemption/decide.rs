@@ -178,9 +178,7 @@ pub fn decide(rules: &Rules, situation: &Situation, basket: &Basket, now: Instan
     }
     let price = rules.price_percent(basket.tariff(rules, situation)?);
     let eligible = basket.eligible(rules)?;
-    let above_own_part = (eligible - rules.coverage.own_part).max(Cents::ZERO);
-    let share = above_own_part.percent((100 - price).max(0));
-    let foreseen = rules.coverage.per_redemption.map_or(share, |cap| share.min(cap));
+    let foreseen = foreseen(rules, price, eligible);
 
     let draws = draws(rules, situation, basket, foreseen.min(situation.cap_left(rules)));
     let covered: Cents = draws.iter().map(|draw| draw.amount).sum();
@@ -194,6 +192,25 @@ pub fn decide(rules: &Rules, situation: &Situation, basket: &Basket, now: Instan
     }
     let surplus = eligible.percent((price - 100).max(0));
     Ok(Decision { covered, surplus, draws, bonus: bonus(rules, situation, basket, covered) })
+}
+
+/// What the rules pay of so much eligible food at a price in percent.
+fn foreseen(rules: &Rules, price: i32, eligible: Cents) -> Cents {
+    let above_own_part = (eligible - rules.coverage.own_part).max(Cents::ZERO);
+    let share = above_own_part.percent((100 - price).max(0));
+    rules.coverage.per_redemption.map_or(share, |cap| share.min(cap))
+}
+
+/// Whether a basket may be covered by so much, with so much above the price, at some tariff of the rules: at which one it
+/// was decided is not kept.
+pub(super) fn is_foreseen(rules: &Rules, basket: &Basket, covered: Cents, surplus: Cents) -> bool {
+    let Ok(eligible) = basket.eligible(rules) else { return false };
+    let fits =
+        |price: i32| covered <= foreseen(rules, price, eligible) && surplus == eligible.percent((price - 100).max(0));
+    match &rules.bands {
+        Some(bands) => bands.tariffs.iter().any(|tariff| fits(tariff.price_percent)),
+        None => fits(rules.price_percent(None)),
+    }
 }
 
 /// Whose cents pay for up to `amount` of a basket: first what is for some of its food only, then what is for any.

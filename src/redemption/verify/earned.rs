@@ -1,4 +1,4 @@
-//! The bonus of every purchase, recomputed from its lines and the rules that its household goes by.
+//! What every purchase was paid and has earned, recomputed from its lines and the rules that its household goes by.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::ledger::Finding;
 use crate::programme::Rules;
-use crate::redemption::decide::{BasketLine, share_earned};
-use crate::redemption::{Line, Purchase};
+use crate::redemption::decide::{Basket, BasketLine, is_foreseen, share_earned};
+use crate::redemption::{Line, Purchase, Redemption};
 
 /// Purchases that far apart may have been decided in either order: as long as one may wait for a purse, and more.
 const TOLERANCE_SECONDS: i64 = 120;
@@ -55,7 +55,13 @@ impl Known {
         let Purchase { redemption, lines, .. } = purchase;
         let line = |line: &Line| BasketLine::written(line.category, &line.labels, line.amount_cents);
         let lines: Vec<BasketLine> = lines.iter().map(line).collect();
-        let share = share_earned(&self.rules, &lines, redemption.covered_cents);
+        let &Redemption { basket_cents: total, covered_cents: covered, surplus_cents: surplus, .. } = redemption;
+        let share = share_earned(&self.rules, &lines, covered);
+        let basket = Basket { total, lines, tariff: None, partial: true, another_purchase: true };
+        if !is_foreseen(&self.rules, &basket, covered, surplus) {
+            let what = format!("covers {covered} of {total}, and {surplus} above it, which its rules do not foresee");
+            return Some(Finding::new("redemptions", redemption.id, what));
+        }
         let mut all = self.promised.iter().flat_map(|promised| &promised.earned);
         let told = all.find(|bonus| bonus.redemption_id == redemption.id);
         let amount = told.map_or(Cents::ZERO, |bonus| bonus.amount_cents);
