@@ -18,6 +18,7 @@ on_both_databases!(
     each_sees_the_programmes_and_agreements_that_concern_it,
     the_budget_adds_up_at_every_step,
     the_budget_foresees_when_the_money_runs_out,
+    what_a_household_pays_for_itself_is_no_promise,
 );
 
 fn draft(rules: Value) -> Value {
@@ -358,4 +359,20 @@ fn the_budget_foresees_when_the_money_runs_out(world: World) {
     town.world.set_clock("2026-10-20T08:00:00Z");
     assert_eq!(foreseen(), (json!("0.00"), Value::Null));
     town.world.verify();
+}
+
+fn what_a_household_pays_for_itself_is_no_promise(world: World) {
+    let mut rules = rules_with(&[("period.count", json!(2))]);
+    rules["contribution"] = json!({"minimum": "10.00", "maximum": "100.00", "required": false, "goes_to": "household"});
+    let setup = Setup { rules, funding_rule: "priority", agreements: vec![(100_000, 1)], ..Setup::default() };
+    let town = Town::with(world, setup);
+    let card = town.new_card();
+    let contributions = format!("/api/v1/enrolments/{}/contributions", card.enrolment);
+    town.worker.post_once(&contributions, json!({"amount": "30.00"})).expect(201);
+    // two months of 60.00 were promised today
+    assert_eq!(town.budget()["daily_pace"], "120.00");
+    town.tills[0].redeem(&card.token, 7000).expect(201);
+    // a month on, 20.00 of its own were paid back, and nothing came back of the promise: 120.00 in thirty days
+    town.world.advance_to("2026-07-31T22:00:00Z");
+    assert_eq!(town.budget()["daily_pace"], "4.00");
 }

@@ -23,7 +23,7 @@ use crate::kit::time::Instant;
 pub use close::{close, enrolments_to_close, release, restore, return_closed};
 pub use draw::{Draw, PursePart, draw};
 pub use issue::{enrolments_due, issue};
-pub use own::{paid_for, pay_back, pay_in, wait_no_longer};
+pub use own::{own_moved, paid_for, pay_back, pay_in, wait_no_longer};
 pub use promise::{Funds, Planned, Promise, covered, funds, plan, promise};
 pub use shares::in_proportion;
 pub use store::{Allowance, oldest_to_close, oldest_to_issue};

@@ -3,6 +3,7 @@
 pub mod api;
 
 use crate::access::{self, Actor};
+use crate::allowance;
 use crate::db::Conn;
 use crate::enrolment;
 use crate::kit::error::Result;
@@ -105,6 +106,11 @@ pub fn budget(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> 
         let recent = ledger::totals(conn, agreement.id, Some(since), None)?;
         promised +=
             recent.of(TransferCode::Commit) - recent.of(TransferCode::Release) - recent.of(TransferCode::Return);
+        if agreement.kind == AgreementKind::Pot {
+            // a household's own money is promised by nobody
+            promised -= allowance::own_moved(conn, agreement.id, TransferCode::Commit, since)?;
+            promised += allowance::own_moved(conn, agreement.id, TransferCode::Return, since)?;
+        }
         let first_here = ledger::first(conn, agreement.id, TransferCode::Commit)?;
         first = first.into_iter().chain(first_here).min();
         total += money;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Allowance, State, store as allowance_store};
 use crate::db::Conn;
 use crate::kit::error::Result;
-use crate::kit::id::{AllowanceId, ContributionId, EnrolmentId, PartId};
+use crate::kit::id::{AgreementId, AllowanceId, ContributionId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Zone};
 use crate::ledger::{self, Entry, TransferCode};
@@ -22,6 +22,11 @@ pub(super) fn contributions(conn: &mut Conn, of: &[AllowanceId]) -> Result<BTree
 /// The periods that a household has paid a contribution for.
 pub fn paid_for(conn: &mut Conn, enrolment: EnrolmentId) -> Result<BTreeSet<i32>> {
     store::paid_for(conn, enrolment)
+}
+
+/// What transfers of a code have moved of an agreement since an instant, of households' own money.
+pub fn own_moved(conn: &mut Conn, agreement: AgreementId, code: TransferCode, since: Instant) -> Result<Cents> {
+    store::moved(conn, agreement, code, since)
 }
 
 /// Lets money that a period's contribution was waited for be issued. The purse is locked.

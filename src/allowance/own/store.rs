@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 
-use crate::db::Conn;
-use crate::db::schema::{allowances, contributions};
+use crate::db::schema::{allowances, contributions, transfers};
+use crate::db::{Conn, SumCents};
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, AllowanceId, ContributionId, EnrolmentId};
 use crate::kit::money::Cents;
+use crate::kit::time::Instant;
+use crate::ledger::TransferCode;
+use crate::programme::purse;
 
 /// The periods that a household has paid a contribution for.
 pub fn paid_for(conn: &mut Conn, enrolment: EnrolmentId) -> Result<BTreeSet<i32>> {
@@ -50,4 +53,14 @@ pub fn into_pot(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<IntoPot>>
         .order(contributions::id)
         .select(IntoPot::as_select())
         .load(conn)?)
+}
+
+pub fn moved(conn: &mut Conn, agreement: AgreementId, code: TransferCode, since: Instant) -> Result<Cents> {
+    let own = transfers::table
+        .inner_join(allowances::table.on(allowances::id.eq(transfers::reference)))
+        .filter(transfers::agreement_id.eq(agreement))
+        .filter(transfers::code.eq(code))
+        .filter(transfers::recorded_at.ge(since))
+        .filter(allowances::purse.eq(purse::OWN));
+    Ok(own.select(SumCents(transfers::amount_cents)).first(conn)?)
 }
