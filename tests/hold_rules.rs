@@ -18,6 +18,7 @@ on_both_databases!(
     a_seller_no_longer_good_fetches_nothing,
     caps_and_days_count_it_once_from_the_day_it_was_set_aside,
     the_answer_is_the_same_for_every_tariff,
+    a_basket_waits_as_long_under_every_tariff,
     the_tariff_of_the_day_it_was_set_aside_stays,
     what_is_paid_above_the_price_is_collected_as_it_is_fetched_and_no_sooner,
     a_basket_earns_its_bonus_as_it_is_fetched_and_loses_it_when_it_is_undone,
@@ -289,6 +290,18 @@ fn the_answer_is_the_same_for_every_tariff(world: World) {
     let held = id(&till.hold(&card.token, 1000).expect(201));
     assert_eq!(town.world.advance_to("2026-07-04T08:00:00Z").freed, 1);
     assert_eq!(state(till, &held), "released");
+    town.world.verify();
+}
+
+fn a_basket_waits_as_long_under_every_tariff(world: World) {
+    let town = banded(world);
+    town.world.set_clock("2026-07-31T12:00:00Z");
+    for band in ["half", "whole", "more"] {
+        let card = town.new_card();
+        set_band(&town, &card, band);
+        // midnight in Paris, when the money ends that only one of them draws on
+        assert_eq!(town.tills[0].hold(&card.token, 1000).expect(201)["expires_at"], "2026-07-31T22:00:00Z", "{band}");
+    }
     town.world.verify();
 }
 

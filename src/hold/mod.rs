@@ -57,6 +57,12 @@ pub fn good_until(purse: &Purse, draws: &[Draw]) -> Option<Instant> {
     purse.parts.iter().filter(drawn).map(|part| part.spendable_until).min()
 }
 
+/// Until when a basket may wait: as long as all that is left in its purse, whatever the programme pays of it. Else the hours
+/// that it waits would tell a tariff that draws nothing from one that does. None where nothing is left.
+pub fn may_wait_until(purse: &Purse) -> Option<Instant> {
+    purse.parts.iter().filter(|part| part.left.is_positive()).map(|part| part.spendable_until).min()
+}
+
 /// Sets money aside: allowance → reserved. The purse is locked, and what is due in it is issued.
 pub fn place(conn: &mut Conn, now: Instant, hold: &Hold, lines: &[NewLine], draws: &[Draw]) -> Result<Vec<Line>> {
     store::insert(conn, hold)?;

@@ -23,7 +23,7 @@ pub struct Handed {
 
 /// Sets a basket aside, by the same decision as a purchase of it: what the programme covers is taken out of the purse.
 ///
-/// It stands for the hours of the rules, and never longer than the money it is made of.
+/// It stands for the hours of the rules, and never longer than the money in its purse, whatever it takes of it.
 pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) -> Result<(Hold, Vec<Line>)> {
     let stall = producer::stall(conn, actor, new.stall)?;
     let enrolment = voucher::find(conn, &new.voucher)?.enrolment_id;
@@ -54,7 +54,7 @@ pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) 
         surplus_cents: decision.surplus,
         band: new.basket.tariff.clone().or(situation.band),
         state: State::Held,
-        expires_at: hold::good_until(&situation.purse, &decision.draws).map_or(end, |good| end.min(good)),
+        expires_at: hold::may_wait_until(&situation.purse).map_or(end, |good| end.min(good)),
         created_at: now,
         settled_at: None,
     };
