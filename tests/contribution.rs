@@ -20,6 +20,7 @@ on_both_databases!(
     who_waits_and_has_paid_finds_the_first_period_open,
     nobody_who_waits_pays_for_nothing,
     who_has_waited_into_another_month_still_pays_its_way_in,
+    a_basket_of_one_s_own_money_waits_on_for_who_has_left,
     who_leaves_before_it_had_anything_of_a_period_is_paid_back_for_it,
     what_the_pot_has_promised_to_others_is_paid_back_once_it_has_it_again,
     an_export_lists_what_was_paid_in_and_paid_back,
@@ -386,6 +387,28 @@ fn who_leaves_is_paid_back_and_keeps_the_rest(world: World) {
     town.world.verify();
 }
 
+fn a_basket_of_one_s_own_money_waits_on_for_who_has_left(world: World) {
+    let mut rules = with("60.00", contribution(1000, 10_000, false, "household"));
+    rules["hold_hours"] = json!(744);
+    let setup = Setup { rules, funding_rule: "priority", agreements: vec![(100_000, 1)], ..Setup::default() };
+    let town = Town::with(world, setup);
+    let (card, till) = (town.new_card(), &town.tills[0]);
+    pay(&town, &card.enrolment, 3000).expect(201);
+    let sold = id(&till.redeem(&card.token, 6500).expect(201));
+    let held = id(&till.hold(&card.token, 1000).expect(201));
+    leave(&town, &card.enrolment, false);
+    assert_eq!(paid(&town, &card.enrolment), [(3000, 1, 1500)]);
+    // 5.00 of its own come back for seven days, or as long as the basket waits
+    till.void(&sold).expect(200);
+    town.world.verify();
+    town.world.advance_to("2026-07-20T08:00:00Z");
+    till.capture(&held).expect(201);
+    town.world.verify();
+    town.world.advance_to("2026-07-31T22:00:00Z");
+    assert_eq!(paid(&town, &card.enrolment), [(3000, 1, 2000)]);
+    town.world.verify();
+}
+
 fn a_late_void_of_one_s_own_money_is_paid_back_after_its_grace(world: World) {
     let (town, card) = with_own_money(world);
     town.world.set_clock("2026-07-31T21:30:00Z");
@@ -449,6 +472,7 @@ fn a_changed_contribution_is_named(world: World) {
     tamper(&town.world, "UPDATE contributions SET amount_cents = 20000");
     found(&town, "enrolments", "has paid 200.00 for period 1");
     tamper(&town.world, "DELETE FROM contributions");
+    found(&town, "allowances", "is a household's own, and no contribution has paid it in");
     found(&town, "transfers", "belong to a contribution");
     tamper(&town.world, "UPDATE allowances SET waits = NOT waits WHERE period = 2");
     found(&town, "allowances", "waits for a contribution");
@@ -467,4 +491,3 @@ fn a_contribution_to_the_pot_paid_back_to_who_stays_is_named(world: World) {
     tamper(&town.world, "UPDATE enrolments SET state = 'active', left_at = NULL");
     found(&town, "contributions", "was paid back 6.00 of the pot though its household has not left");
 }
-    found(&town, "allowances", "is a household's own, and no contribution has paid it in");

@@ -155,5 +155,7 @@ pub fn restore(conn: &mut Conn, now: Instant, programme: &Programme, rules: &Rul
     let grace = rules.grace_until(&zone, starts_on, now);
     // an earlier void's grace is not cut short
     let granted = if part.open { part.spendable_until } else { now };
-    store::reopen_part(conn, part.id, grace.min(end).max(granted))
+    // nor ends it before what is still set aside of it
+    let waits = store::set_aside_until(conn, part.id)?.unwrap_or(granted);
+    store::reopen_part(conn, part.id, grace.min(end).max(granted).max(waits))
 }

@@ -176,6 +176,13 @@ fn over_due(conn: &mut Conn, of: &[AllowanceId], now: Instant) -> Result<BTreeMa
     Ok(sums.load(conn)?.into_iter().collect())
 }
 
+/// When the last of what is set aside of a part must be fetched.
+pub fn set_aside_until(conn: &mut Conn, part: PartId) -> Result<Option<Instant>> {
+    let held =
+        hold_parts::table.inner_join(holds::table).filter(hold_parts::part_id.eq(part)).filter(holds::state.eq("held"));
+    Ok(held.select(diesel::dsl::max(holds::expires_at)).first(conn)?)
+}
+
 /// What the accounts of each allowance hold.
 pub fn held(conn: &mut Conn, of: &[Allowance]) -> Result<BTreeMap<AllowanceId, Cents>> {
     let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
