@@ -290,7 +290,7 @@ pub fn of_programme(
     let programme = programme::owned(conn, actor, id)?;
     let zone = programme.zone()?;
     let today = zone.day_of(now);
-    let agreements = programme::promising(conn, &programme)?;
+    let agreements = programme::agreements_of(conn, id)?;
     let rules = match &request.rules {
         Some(rules) => rules.clone(),
         None => programme::rules(conn, id)?.rules,
