@@ -55,6 +55,14 @@ fn a_draft_opens_once_it_has_a_legal_basis_and_an_agreement(world: World) {
     manager.act(&at(&programme, "/open")).refused(409, "legal_basis_required");
     manager.put(&at(&programme, ""), draft(rules_with(&[]))).expect(200);
     manager.act(&at(&programme, "/open")).refused(409, "agreement_required");
+    // a pot that purchases alone would fill is empty before the first
+    let mut above_price = draft(rules_with(&[]));
+    above_price["funding_rule"] = json!("priority");
+    above_price["rules"]["bands"] = json!({"chosen_by": "household", "default": "high", "tariffs": [
+        {"code": "low", "price_percent": 65}, {"code": "high", "price_percent": 125}]});
+    manager.put(&at(&programme, ""), above_price).expect(200);
+    manager.act(&at(&programme, "/open")).refused(409, "agreement_required");
+    manager.put(&at(&programme, ""), draft(rules_with(&[]))).expect(200);
     manager.act(&at(&programme, "/close")).refused(409, "programme_not_open");
 
     // meanwhile nobody is enrolled, and no producer knows of it

@@ -30,7 +30,7 @@ fn a_basket_is_covered_and_the_rest_of_the_month_stays(world: World) {
     let till = &town.tills[0];
     assert_eq!(
         till.check(&card.token),
-        json!({"accepted": true, "code": null, "detail": null, "spendable": null, "covered": null, "to_collect": null})
+        json!({"accepted": true, "code": null, "detail": null, "spendable": null, "covered": null, "to_collect": null, "display": null})
     );
     let sold = till.redeem(&card.token, 2540).expect(201);
     assert_eq!((&sold["covered"], &sold["to_collect"]), (&json!("25.40"), &json!("0.00")));

@@ -100,7 +100,7 @@ fn monthly(world: &World, manager: &Actor, funders: &[OrganisationId], from: Day
     open(world, manager, &draft, &grants)
 }
 
-/// So much an adult and a child each fortnight, paid by one funder as far as its money goes, then by the next.
+/// So much an adult and a child each fortnight, and half of what is paid for vegetables again; by one funder as far as its money goes, then by the next.
 fn by_head(world: &World, manager: &Actor, funders: &[OrganisationId], from: Day) -> Result<ProgrammeId> {
     let draft = Draft {
         name: text("À table en Artois")?,
@@ -111,13 +111,15 @@ fn by_head(world: &World, manager: &Actor, funders: &[OrganisationId], from: Day
         rules: rules(
             r#"{"amount": {"per_household": "0.00", "per_adult": "16.00", "per_child": "8.50"},
                 "period": {"unit": "fortnight", "length": 1, "count": 6}, "start": "enrolment_day", "carry_over": "none",
-                "expiry_days": 3, "void_window_minutes": 1440, "void_grace_days": 7, "show_balance": true}"#,
+                "expiry_days": 3, "void_window_minutes": 1440, "void_grace_days": 7, "show_balance": true,
+                "bonus": {"percent": 50, "categories": ["fruit_vegetables", "pulses"], "labels": ["organic"],
+                  "cap_percent": 50, "spendable_days": 14}}"#,
         )?,
         communes: communes(ARTOIS)?,
         legal_basis: Some((LegalBasis::SocialAid, text("CASF L123-5, délibération d'exemple")?)),
     };
     let last = draft.ends_on;
-    let grants = [("FTT-042", funders[0], 1, Cents(275_000), last), ("SIL-2-18", funders[1], 1, Cents(233_333), last)];
+    let grants = [("FTT-042", funders[0], 1, Cents(412_500), last), ("SIL-2-18", funders[1], 1, Cents(350_000), last)];
     open(world, manager, &draft, &grants)
 }
 

@@ -135,8 +135,7 @@ fn fits(conn: &mut Conn, now: Instant, programme: &Programme, rules: &Rules) -> 
         let agreements = agreements_of(conn, programme.id)?;
         let granted: Cents = agreements.iter().map(|agreement| agreement.granted_cents).sum();
         // what households will pay in is not known beforehand
-        let pot = rules.needs_pot() || agreements.iter().any(|agreement| agreement.kind == AgreementKind::Pot);
-        let pot = pot && programme.funding_rule == FundingRule::Priority;
+        let pot = rules.fills_pot() || agreements.iter().any(|agreement| agreement.kind == AgreementKind::Pot);
         let covered = |grant: &Grant| agreements.iter().any(|agreement| agreement.covers(&grant.period));
         fields.must(pot || smallest.iter().all(covered), "rules.period", Complaint::NotCovered);
         let promised: Cents = smallest.iter().map(|grant| grant.amount).sum();
@@ -202,7 +201,7 @@ pub fn open(conn: &mut Conn, now: Instant, actor: &Actor, id: ProgrammeId) -> Re
         return Err(Error::Refused(Code::LegalBasisRequired));
     }
     let rules = rules(conn, id)?.rules;
-    if agreements_of(conn, id)?.is_empty() && !rules.needs_pot() {
+    if agreements_of(conn, id)?.is_empty() && !rules.fills_pot() {
         return Err(Error::Refused(Code::AgreementRequired));
     }
     fits(conn, now, &programme, &rules)?;

@@ -120,7 +120,8 @@ impl Life {
             _ => {
                 let code = answer.json()["code"].as_str().unwrap().to_owned();
                 let late = code == "contribution_too_late";
-                return assert!(late || code == "enrolment_state" && before.state != "active", "{code}");
+                let waits = code == "still_waiting" && before.state == "waiting";
+                return assert!(late || waits || code == "enrolment_state" && before.state != "active", "{code}");
             }
         }
         let told = answer.json();

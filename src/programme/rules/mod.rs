@@ -259,6 +259,11 @@ impl Rules {
         self.contribution.is_some() || self.bands.as_ref().is_some_and(above_price)
     }
 
+    /// Whether households fill that pot before anything is bought: what is paid above a price comes of purchases.
+    pub fn fills_pot(&self) -> bool {
+        self.contribution.is_some_and(|contribution| contribution.goes_to == ContributionGoesTo::Pot)
+    }
+
     /// Whether the programme pays something of whatever is eligible, by any tariff.
     pub fn always_pays(&self) -> bool {
         self.bands.as_ref().is_none_or(|bands| bands.tariffs.iter().all(|tariff| tariff.price_percent < 100))
