@@ -12,6 +12,7 @@ on_both_databases!(
     a_change_of_rules_is_for_newcomers_and_who_is_in_or_waits_keeps_the_deal,
     the_same_rules_again_are_no_new_version,
     the_till_tells_two_households_of_different_tariffs_apart_by_two_amounts_only,
+    a_card_that_is_empty_tells_no_tariff_before_there_is_a_basket,
     a_household_s_tariff_is_its_structure_s_to_set,
     a_quote_tells_what_would_be_covered_and_writes_nothing,
     caps_of_a_day_and_a_period_begin_anew_and_a_void_gives_them_back,
@@ -155,6 +156,20 @@ fn the_till_tells_two_households_of_different_tariffs_apart_by_two_amounts_only(
     assert_eq!((&written[0], &written[0]), (&written[1], &written[2]));
     assert!(written[0].contains(&("redemptions".to_owned(), 1)), "{written:?}");
     town.world.verify();
+}
+
+fn a_card_that_is_empty_tells_no_tariff_before_there_is_a_basket(world: World) {
+    let bands = json!({"bands": {"chosen_by": "social_worker", "default": "half", "tariffs": [
+        {"code": "half", "price_percent": 50}, {"code": "full", "price_percent": 100}]}});
+    let town = town(world, bands);
+    let till = &town.tills[0];
+    let told = ["half", "full"].map(|band| {
+        let card = town.new_card();
+        till.redeem(&card.token, 12_000).expect(201);
+        town.worker.put(&format!("/api/v1/enrolments/{}/band", card.enrolment), json!({"band": band})).expect(200);
+        till.check(&card.token)
+    });
+    assert_eq!((&told[0], &told[0]["accepted"]), (&told[1], &json!(true)));
 }
 
 fn a_household_s_tariff_is_its_structure_s_to_set(world: World) {

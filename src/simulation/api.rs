@@ -40,13 +40,29 @@ pub async fn simulate_programme(
     Ok(ok(&outcome.await?))
 }
 
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Tills go first: a server never reckons on more than one core. Whoever comes meanwhile is told to come again.
 fn one_at_a_time(scheme: &Scheme) -> Result<Outcome> {
-    static TURN: Mutex<()> = Mutex::new(());
     let _turn = match TURN.try_lock() {
         Ok(turn) => turn,
         Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
         Err(TryLockError::WouldBlock) => return Err(Error::Unavailable("a simulation is running".to_owned())),
     };
     super::simulate(scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_while_a_simulation_runs_is_told_to_come_again() {
+        let scheme = serde_json::from_str::<Request>(include_str!("../../docs/scheme.json")).unwrap();
+        let scheme = scheme.with_preset("caph".to_owned()).scheme().unwrap();
+        let running = TURN.lock().unwrap();
+        assert!(matches!(one_at_a_time(&scheme), Err(Error::Unavailable(_))));
+        drop(running);
+        assert_eq!(one_at_a_time(&scheme).unwrap().households.asked, 75);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::funding::Cohort;
-use super::life::{Habit, Pace, Part, days_lived, live};
+use super::life::{Habit, Pace, Part, live, most_baskets};
 use super::{Estimate, Kind, Scheme, TakeUp};
 use crate::allowance::in_proportion;
 use crate::kit::money::Cents;
@@ -100,10 +100,9 @@ pub fn costs(scheme: &Scheme, cohorts: &[Cohort]) -> Estimates {
 }
 
 /// How much there is to do.
-pub fn work(scheme: &Scheme, cohorts: &[Cohort]) -> i64 {
-    let grants = |cohort: &Cohort| i64::try_from(cohort.grants.len()).unwrap_or(i64::MAX);
-    let of = |cohort: &Cohort| grants(cohort).saturating_mul(days_lived(scheme, &cohort.kind, &cohort.grants));
-    cohorts.iter().fold(0, |sum: i64, cohort| sum.saturating_add(of(cohort)))
+pub fn work(scheme: &Scheme, cohorts: &[Cohort]) -> usize {
+    let of = |cohort: &Cohort| cohort.grants.len() * most_baskets(scheme, &cohort.kind, &cohort.grants);
+    cohorts.iter().map(of).sum()
 }
 
 /// In shares, what ends together is spent together; by priority, each agreement's money in its turn.

@@ -116,10 +116,16 @@ pub fn live(scheme: &Scheme, kind: &Kind, grants: &[Grant], parts: &[Part], habi
     all
 }
 
-/// How many days a household may think of shopping on: a bound on what it costs to live one.
-pub fn days_lived(scheme: &Scheme, kind: &Kind, grants: &[Grant]) -> i64 {
-    let closes = grants.iter().map(|grant| grant.period.closes_at).max();
-    closes.map_or(0, |closes| i64::from(days(kind.starts_on.min(scheme.starts_on), scheme.zone.day_of(closes))))
+/// How many baskets a household may think of at most: a bound on what it costs to live one.
+pub fn most_baskets(scheme: &Scheme, kind: &Kind, grants: &[Grant]) -> usize {
+    let periods = programme::periods(&kind.rules, &scheme.zone, scheme.starts_on, kind.starts_on);
+    visits(&kind.rules, &periods, grants, scheme).len() * at_a_visit(&kind.rules)
+}
+
+/// Where one basket is capped, a visit takes several.
+fn at_a_visit(rules: &Rules) -> usize {
+    let several = rules.coverage.per_redemption.is_some() && rules.days_between_purchases == 0;
+    if several { MOST_BASKETS } else { 1 }
 }
 
 /// The days on which a household may think of shopping, and for how many days ahead it then does: week by week, of longer
@@ -158,10 +164,8 @@ impl Life<'_> {
         }
         let now = self.scheme.zone.start_of(day).plus_seconds(SHOPPING_SECONDS);
         self.earn(now);
-        // where one basket is capped, it takes several
-        let several = rules.coverage.per_redemption.is_some() && waits == 0;
         let (mut all, mut today) = (Vec::new(), Cents::ZERO);
-        for _ in 0..if several { MOST_BASKETS } else { 1 } {
+        for _ in 0..at_a_visit(rules) {
             let bought = self.buy(day, ahead, now, today);
             if bought.is_empty() {
                 break;

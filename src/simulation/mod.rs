@@ -30,8 +30,8 @@ pub use table::table;
 /// Households in all, and lines of a population.
 const MOST_HOUSEHOLDS: i64 = 10_000;
 const MOST_GROUPS: usize = 200;
-/// Grants looked at, each on every day that may be shopped on: some seconds of one core.
-const MOST_WORK: i64 = 10_000_000;
+/// Grants looked at, each for every basket that may be bought: some seconds of one core.
+const MOST_WORK: usize = 10_000_000;
 
 /// All that an outcome depends on.
 #[derive(Clone, Debug)]

@@ -162,6 +162,27 @@ fn caps_and_waits_bound_what_a_month_can_cost() {
 }
 
 #[test]
+fn what_would_take_too_long_is_refused_and_the_same_households_in_fewer_groups_are_not() {
+    // two years of days, each with as many baskets as anybody buys
+    let rules = self::rules(json!({"period": {"unit": "month", "length": 1, "count": 24},
+        "coverage": {"per_redemption": "0.01", "per_day": "1.00"}}));
+    let agreement = json!({"reference": "A", "granted": "1000000.00", "starts_on": "2026-07-01", "ends_on": "2028-12-31",
+        "grace_days": 0, "share_weight": 1});
+    let told = |groups: i32| {
+        let group = |n: i32| json!({"adults": n + 1, "children": 0, "count": 1});
+        let population: Vec<Value> = (0..groups).map(group).collect();
+        let scheme = request(json!({"rules": rules, "ends_on": "2028-12-31", "agreements": [agreement],
+            "population": population}))
+        .scheme()
+        .unwrap();
+        simulate(&scheme).map(|told| told.households.funded)
+    };
+    assert_eq!(told(1), Ok(1));
+    let problem = told(20).unwrap_err();
+    assert_eq!(problem, Error::invalid("population", Complaint::TooManyToLive));
+}
+
+#[test]
 fn a_bonus_is_spent_once_it_is_earned_and_never_beyond_its_cap() {
     let with = |labels: Value, spendable_days: i32| {
         let rules = self::rules(json!({"bonus":
