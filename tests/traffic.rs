@@ -413,7 +413,7 @@ fn a_leak_is_heard_in_whatever_form_it_comes() {
     }
     let header = [("location".to_owned(), format!("/api/v1/households/{household}"))];
     assert!(known.judge("producer", &answered("GET", b"{}", &header)).is_err());
-    let fine = r#"{"id": "red_06emeasag1oh1dtjkd13ojl1r1", "basket": "23.40", "at": "2026-05-09T08:12:45.120331Z"}"#;
+    let fine = r#"{"id": "red_06emeasag1oh1dtjkd13ojl1r1", "basket": "23.40", "at": "2026-05-09T08:12:45.120331Z", "by_chance": "M-X7SIDONIE2QK"}"#;
     known.judge("producer", &answered("GET", fine.as_bytes(), &[])).unwrap();
 }
 

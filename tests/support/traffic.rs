@@ -60,6 +60,9 @@ const PRIVATE_IDS: [&str; 4] = ["hhd_", "enr_", "alw_", "dup_"];
 /// Text shorter than this says nothing about anybody.
 const SHORTEST: usize = 4;
 
+/// A name shorter than this stands in the middle of some pseudonym or id by chance: it counts as a word only.
+const TELLING: usize = 8;
+
 /// What is secret in one deployment.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -281,6 +284,9 @@ impl Text {
     fn says(&self, needle: &str) -> bool {
         if needle.chars().count() < SHORTEST {
             return false;
+        }
+        if needle.chars().count() < TELLING && needle.chars().all(char::is_alphabetic) {
+            return format!(" {} ", self.folded).contains(&format!(" {} ", folded(needle)));
         }
         if self.lower.contains(&needle.to_lowercase()) || dates(needle).iter().any(|date| self.lower.contains(date)) {
             return true;
