@@ -6,10 +6,12 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
 
+use crate::db::group;
 use crate::health::Readiness;
 use crate::http::guard::{Guard, Limits};
 use crate::http::middleware::observe;
 use crate::http::{State, connection};
+use crate::redemption::till::api::Till;
 use crate::{metrics, routes};
 
 #[derive(Clone, Debug)]
@@ -19,6 +21,7 @@ pub struct Settings {
     /// How long a stopping server waits for what it has accepted.
     pub shutdown: Duration,
     pub limits: Limits,
+    pub till: group::Settings,
 }
 
 /// How long a closing connection is waited for, to take the last answer.
@@ -30,11 +33,13 @@ pub fn server(state: State, listener: TcpListener, settings: &Settings, signals:
     let patience = limits.idle + limits.head;
     let guard = web::Data::new(Guard::new(limits));
     let readiness = web::Data::new(Readiness::new(limits.ready));
+    let till = web::Data::new(Till::start(&state, &settings.till)?);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
             .app_data(guard.clone())
             .app_data(readiness.clone())
+            .app_data(till.clone())
             .wrap(middleware::from_fn(observe))
             .configure(routes::configure)
     })

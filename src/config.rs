@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::db::group;
 use crate::http::address::Proxies;
 use crate::http::guard::{self, Rate};
 use crate::{access, app, db, keyring};
@@ -24,6 +25,7 @@ pub struct Config {
     pub keys: Keys,
     pub access: Access,
     pub limits: Limits,
+    till: Till,
     pub schedule: Schedule,
     pub privacy: Privacy,
     pub metrics: Metrics,
@@ -91,6 +93,14 @@ pub struct Limits {
     body_seconds: u64,
     idle_seconds: u64,
     connections: usize,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Till {
+    queue: usize,
+    writers: usize,
+    batch: usize,
 }
 
 #[derive(Clone, Deserialize)]
@@ -182,6 +192,9 @@ impl Config {
         let waits = [head_seconds, body_seconds, idle_seconds].iter().all(|seconds| (1..=600).contains(seconds));
         must(waits, "limits.head_seconds, body_seconds and idle_seconds must be 1 to 600")?;
         must((1..=100_000).contains(&connections), "limits.connections must be 1 to 100000")?;
+        must(self.till.queue <= 100_000, "till.queue must be 0 to 100000")?;
+        must((1..=16).contains(&self.till.writers), "till.writers must be 1 to 16")?;
+        must((1..=1_000).contains(&self.till.batch), "till.batch must be 1 to 1000")?;
         let overlap = "keys.overlap_minutes must be 0 to 10080, a week";
         must((0..=10_080).contains(&self.keys.overlap_minutes), overlap)?;
         must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")?;
@@ -227,7 +240,12 @@ impl Config {
     pub fn app(&self) -> app::Settings {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = if self.server.workers == 0 { cores() } else { self.server.workers };
-        app::Settings { workers, shutdown: Duration::from_secs(self.server.shutdown_seconds), limits: self.limits() }
+        let shutdown = Duration::from_secs(self.server.shutdown_seconds);
+        app::Settings { workers, shutdown, limits: self.limits(), till: self.till() }
+    }
+
+    fn till(&self) -> group::Settings {
+        group::Settings { places: self.till.queue, writers: self.till.writers, batch: self.till.batch }
     }
 
     fn limits(&self) -> guard::Limits {

@@ -28,7 +28,7 @@ pub use people::{
 };
 pub use proof::address_digest;
 pub use sessions::{
-    Tokens, authenticate, clear_away, close_all_doors, log_in, log_out, refresh, still_signed_in, write_as,
+    Tokens, authenticate, clear_away, close_all_doors, log_in, log_out, refresh, standing, still_signed_in, write_as,
     write_ending,
 };
 pub use store::{Organisation, OrganisationSummary, Person};
@@ -82,7 +82,7 @@ impl OrganisationKind {
 }
 
 /// The signed-in person behind a request, as the database knows them at that moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     pub person: PersonId,
     pub organisation: OrganisationId,

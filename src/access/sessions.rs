@@ -1,5 +1,7 @@
 //! A login is a session: it ends at a fixed time or with a logout, and its refresh token is replaced at each use.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::proof::prove;
 use super::second_factor::{self, Factor};
 use super::secret::{self, Secret};
@@ -155,6 +157,14 @@ pub fn write_ending<T>(
 /// `unauthenticated` where an actor's session has ended since, or they were disabled.
 pub fn still_signed_in(conn: &mut Conn, now: Instant, actor: &Actor) -> Result<()> {
     store::actor(conn, actor.session, actor.person, now)?.map(drop).ok_or(Error::Refused(Code::Unauthenticated))
+}
+
+/// The same for many at once, each with the standing that they are thought to have: which of them are as they were.
+pub fn standing(conn: &mut Conn, now: Instant, actors: &[&Actor]) -> Result<Vec<bool>> {
+    let sessions: BTreeSet<SessionId> = actors.iter().map(|actor| actor.session).collect();
+    let living = store::actors(conn, &sessions.into_iter().collect::<Vec<_>>(), now)?;
+    let living: BTreeMap<SessionId, Actor> = living.into_iter().map(|actor| (actor.session, actor)).collect();
+    Ok(actors.iter().map(|&actor| living.get(&actor.session) == Some(actor)).collect())
 }
 
 /// Who is behind an access token, as the database knows them now; `unauthenticated` where nobody is.

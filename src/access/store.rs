@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::organisations::Sight;
 use super::{Actor, OrganisationKind, PersonState, Role, password};
 use crate::db::schema::{organisations, people, sessions, spent_refresh_tokens};
-use crate::db::{Conn, Page, Queue, wait_in};
+use crate::db::{Conn, Page, Queue, any_of, wait_in};
 use crate::kit::error::Result;
 use crate::kit::id::{OrganisationId, PersonId, SessionId};
 use crate::kit::keys::Digest32;
@@ -259,20 +259,36 @@ pub(super) fn insert_session(conn: &mut Conn, row: &SessionRow) -> Result<()> {
 
 /// The person of a living session, in one query: it runs before every request.
 pub(super) fn actor(conn: &mut Conn, session: SessionId, person: PersonId, now: Instant) -> Result<Option<Actor>> {
-    let found: Option<(OrganisationId, OrganisationKind, bool, bool)> = sessions::table
+    let found = actors(conn, &[session], now)?;
+    Ok(found.into_iter().find(|actor| actor.person == person))
+}
+
+/// Who is behind those of some sessions that live.
+pub(super) fn actors(conn: &mut Conn, of: &[SessionId], now: Instant) -> Result<Vec<Actor>> {
+    let found: Vec<(SessionId, PersonId, OrganisationId, OrganisationKind, bool, bool)> = sessions::table
         .inner_join(people::table.inner_join(organisations::table))
-        .filter(sessions::id.eq(session))
+        .filter(any_of(sessions::id, of))
         .filter(sessions::ended_at.is_null())
         .filter(sessions::expires_at.gt(now))
-        .filter(people::id.eq(person))
         .filter(people::disabled_at.is_null())
-        .select((organisations::id, organisations::kind, people::lead, sessions::second_factor_at.is_not_null()))
-        .first(conn)
-        .optional()?;
-    Ok(found.map(|(organisation, kind, lead, second_factor)| {
-        let role = kind.role();
-        Actor { person, organisation, session, role, lead, second_factor }
-    }))
+        .select((
+            sessions::id,
+            people::id,
+            organisations::id,
+            organisations::kind,
+            people::lead,
+            sessions::second_factor_at.is_not_null(),
+        ))
+        .load(conn)?;
+    let actor = |(session, person, organisation, kind, lead, second_factor): (_, _, _, OrganisationKind, _, _)| Actor {
+        person,
+        organisation,
+        session,
+        role: kind.role(),
+        lead,
+        second_factor,
+    };
+    Ok(found.into_iter().map(actor).collect())
 }
 
 /// The living session that this refresh token belongs to, its end and its person.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{State, bonus, own, store};
+use super::{State, bonus, lock, lock_all, own, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
@@ -23,9 +23,7 @@ pub fn enrolments_to_close(
 
 /// Returns what is left of every part of some enrolments whose time is over; returns how many parts were closed.
 pub fn close(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {
-    for &enrolment in enrolments {
-        store::lock(conn, enrolment)?;
-    }
+    lock_all(conn, enrolments)?;
     bonus::lose_closed(conn, now, enrolments)?;
     let parts = store::open_parts(conn, enrolments, Some(now))?;
     return_parts(conn, now, &parts)
@@ -35,7 +33,7 @@ pub fn close(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Resul
 /// bonus is still granted when it matures, unless what is issued is given back as well; what the household has paid in
 /// itself is paid back in any case. False where nothing was left to take.
 pub fn release(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, issued: bool) -> Result<bool> {
-    store::lock(conn, enrolment)?;
+    lock(conn, enrolment)?;
     let promised: Vec<_> =
         store::allowances(conn, enrolment)?.into_iter().filter(|a| a.state != State::Released).collect();
     let mut parts = store::parts_of(conn, &promised)?;

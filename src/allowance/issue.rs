@@ -1,6 +1,6 @@
 //! Issuing what is due: committed → allowance.
 
-use super::{State, bonus, store};
+use super::{State, bonus, lock_all, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, EnrolmentId};
@@ -23,9 +23,7 @@ pub fn enrolments_due(
 /// goes back unissued.
 /// Enrolments must come in order of id, and each purse is taken before any money moves.
 pub fn issue(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {
-    for &enrolment in enrolments {
-        store::lock(conn, enrolment)?;
-    }
+    lock_all(conn, enrolments)?;
     let due = store::due(conn, enrolments, now)?;
     if due.iter().any(|allowance| !allowance.is_given()) {
         bonus::lose_closed(conn, now, enrolments)?;

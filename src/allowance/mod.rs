@@ -8,6 +8,7 @@ mod draw;
 mod issue;
 mod own;
 mod promise;
+mod purse;
 mod shares;
 mod store;
 mod verify;
@@ -25,6 +26,7 @@ pub use draw::{Draw, PursePart, draw};
 pub use issue::{enrolments_due, issue};
 pub use own::{own_moved, paid_for, pay_back, pay_in, wait_no_longer};
 pub use promise::{Funds, Planned, Promise, covered, funds, plan, promise};
+pub use purse::{Found, Purse, lock, lock_all, purse, purses};
 pub use shares::in_proportion;
 pub use store::{Allowance, oldest_to_close, oldest_to_issue};
 pub use verify::verify;
@@ -37,42 +39,6 @@ crate::text_enum! {
         /// The promise was taken back before it was issued.
         Released = "released",
     }
-}
-
-/// What an enrolment can spend at one moment.
-#[derive(Clone, Debug)]
-pub struct Purse {
-    /// The parts that may be spent now, drained ones included.
-    pub parts: Vec<PursePart>,
-    /// Whether a first window has opened.
-    pub started: bool,
-    /// Whether nothing can be spent any more, now or later.
-    pub over: bool,
-}
-
-impl Purse {
-    pub fn spendable(&self) -> Cents {
-        self.parts.iter().map(|part| part.left).sum()
-    }
-}
-
-/// Takes an enrolment's purse for this transaction: issuing, spending, voiding and closing happen one after the other.
-pub fn lock(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
-    store::lock(conn, enrolment)
-}
-
-/// Reads a purse. A period that is due but not yet issued counts: nobody is refused at 00:00:01.
-pub fn purse(conn: &mut Conn, now: Instant, enrolment: EnrolmentId) -> Result<Purse> {
-    let allowances = store::allowances(conn, enrolment)?;
-    let earned = bonus::earned(conn, &allowances)?;
-    let matured = bonus::matured(conn, &allowances, &earned, now)?;
-    let parts = store::parts(conn, &allowances, &matured, now)?;
-    let live = || allowances.iter().filter(|allowance| allowance.state != State::Released);
-    let started = live().any(|allowance| allowance.opens_at <= now);
-    let comes = |a: &Allowance| a.is_given() || bonus::is_earned(&earned, a);
-    let to_come = live().any(|a| a.state == State::Committed && a.closes_at > now && comes(a));
-    let over = parts.is_empty() && !to_come;
-    Ok(Purse { parts, started, over })
 }
 
 /// When the last of an enrolment's money can no longer be spent, as things stand.

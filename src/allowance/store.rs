@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use diesel::prelude::*;
 
-use super::{PartKey, PartWindow, PursePart, State};
+use super::{PartWindow, State};
 use crate::db::schema::{accounts, allowance_parts, allowances, enrolments, funding_sets, hold_parts, holds};
-use crate::db::{Conn, Locked, SumCents, Upsert};
+use crate::db::{Conn, SumCents, Upsert, any_of};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AccountId, AgreementId, AllowanceId, EnrolmentId, FundingSetId, HoldPartId, PartId, ProgrammeId};
 use crate::kit::money::Cents;
@@ -43,6 +43,12 @@ impl Allowance {
     pub fn is_given(&self) -> bool {
         self.purse != purse::BONUS
     }
+
+    /// Whether it is to be issued, or, where its whole window has passed, released: the condition of [`due`].
+    pub fn is_due(&self, now: Instant) -> bool {
+        let ready = (self.is_given() && !self.waits) || self.closes_at <= now;
+        self.state == State::Committed && self.opens_at <= now && ready
+    }
 }
 
 #[derive(Clone, Debug, Queryable, Selectable)]
@@ -64,18 +70,6 @@ impl Part {
     pub fn committed(&self) -> Cents {
         self.amount_cents - self.issued_cents - self.released_cents
     }
-}
-
-/// The first row of a promise stands for the whole purse.
-pub fn lock(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
-    let first = allowances::table
-        .filter(allowances::enrolment_id.eq(enrolment))
-        .filter(allowances::purse.ne(purse::OWN))
-        .order(allowances::id)
-        .limit(1)
-        .select(allowances::id);
-    Locked(first).get_result::<AllowanceId>(conn).optional()?;
-    Ok(())
 }
 
 pub fn insert_allowance(conn: &mut Conn, allowance: &Allowance) -> Result<()> {
@@ -108,8 +102,13 @@ pub fn insert_part(
 }
 
 pub fn allowances(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Allowance>> {
+    allowances_of(conn, &[enrolment])
+}
+
+/// The allowances of some enrolments, of each in order of period.
+pub fn allowances_of(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<Vec<Allowance>> {
     Ok(allowances::table
-        .filter(allowances::enrolment_id.eq(enrolment))
+        .filter(any_of(allowances::enrolment_id, enrolments))
         .order((allowances::period, allowances::id))
         .select(Allowance::as_select())
         .load(conn)?)
@@ -124,56 +123,6 @@ pub fn bonuses(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<Vec<Allowa
         .order((allowances::enrolment_id, allowances::period))
         .select(Allowance::as_select())
         .load(conn)?)
-}
-
-/// The parts of some allowances that may be spent now. Those of a due period count whole before they are issued, and those
-/// of a bonus with what is `matured`.
-pub fn parts(
-    conn: &mut Conn,
-    of: &[Allowance],
-    matured: &BTreeMap<PartId, Cents>,
-    now: Instant,
-) -> Result<Vec<PursePart>> {
-    let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
-    let rows: Vec<(Part, i32, Option<Cents>)> = allowance_parts::table
-        .left_join(accounts::table.on(accounts::id.eq(allowance_parts::id)))
-        .filter(allowance_parts::allowance_id.eq_any(&ids))
-        .filter(allowance_parts::spendable_until.gt(now))
-        .select((Part::as_select(), allowance_parts::position, accounts::balance_cents.nullable()))
-        .load(conn)?;
-    let over_due = over_due(conn, &ids, now)?;
-    let spendable = |(part, position, balance): (Part, i32, Option<Cents>)| {
-        let allowance = of.iter().find(|allowance| allowance.id == part.allowance_id)?;
-        let granted = matured.get(&part.id).copied();
-        let left = match allowance.state {
-            // opened, by this clock too: another server may be a moment ahead
-            State::Issued if part.open && allowance.opens_at <= now => {
-                let over_due = over_due.get(&part.id).copied().unwrap_or_default();
-                balance.unwrap_or_default() + granted.unwrap_or_default() + over_due
-            }
-            State::Committed if !allowance.is_given() => granted?,
-            State::Committed if allowance.waits => return None,
-            State::Committed if allowance.opens_at <= now && now < allowance.closes_at => part.amount_cents,
-            _ => return None,
-        };
-        let key = PartKey { part: part.id, allowance: part.allowance_id, agreement: part.agreement_id };
-        let (period, purse) = (allowance.period, allowance.purse.clone());
-        Some(PursePart { key, period, purse, position, left, spendable_until: part.spendable_until })
-    };
-    Ok(rows.into_iter().filter_map(spendable).collect())
-}
-
-/// What is set aside of some parts although its time is over: theirs again, whether or not the ledger says so yet.
-fn over_due(conn: &mut Conn, of: &[AllowanceId], now: Instant) -> Result<BTreeMap<PartId, Cents>> {
-    let sums = hold_parts::table
-        .inner_join(holds::table)
-        .inner_join(allowance_parts::table)
-        .filter(allowance_parts::allowance_id.eq_any(of))
-        .filter(holds::state.eq("held"))
-        .filter(holds::expires_at.le(now))
-        .group_by(hold_parts::part_id)
-        .select((hold_parts::part_id, SumCents(hold_parts::amount_cents)));
-    Ok(sums.load(conn)?.into_iter().collect())
 }
 
 /// When the last of what is set aside of a part must be fetched.

@@ -5,10 +5,12 @@ mod backend;
 mod connect;
 mod error;
 mod figures;
+pub mod group;
 mod migrate;
 mod pool;
 mod query;
 pub mod schema;
+mod set;
 mod turn;
 mod wipe;
 
@@ -18,3 +20,4 @@ pub use figures::{Figures, version};
 pub use migrate::{Schema, newer};
 pub use pool::{Db, Queue, wait_in};
 pub use query::{Locked, Page, SumCents, Upsert, key_of_seal};
+pub use set::{any_of, column, unnested, unnested_rows, verbatim};

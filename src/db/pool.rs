@@ -85,6 +85,16 @@ impl Db {
         if self.writer.is_some() { "sqlite" } else { "postgresql" }
     }
 
+    /// Whether writers wait for each other anyway.
+    pub fn has_one_writer(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// For which anybody waits for anything of it.
+    pub fn wait(&self) -> Duration {
+        self.wait
+    }
+
     /// What the pool is doing at this moment.
     pub fn figures(&self) -> Figures {
         let state = self.pool.state();

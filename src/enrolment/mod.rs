@@ -4,6 +4,8 @@ pub mod api;
 mod store;
 mod verify;
 
+use std::collections::BTreeMap;
+
 use crate::access::Actor;
 use crate::allowance::{self, Promise};
 use crate::audit::{self, Action, Who};
@@ -322,6 +324,11 @@ pub fn own(conn: &mut Conn, actor: &Actor, id: EnrolmentId) -> Result<Enrolment>
 /// For parts of the house that have found the enrolment through a voucher.
 pub fn by_id(conn: &mut Conn, id: EnrolmentId) -> Result<Enrolment> {
     store::enrolment(conn, id)?.ok_or(Error::Refused(Code::NotFound))
+}
+
+/// Some enrolments, each by its id.
+pub fn by_ids(conn: &mut Conn, ids: &[EnrolmentId]) -> Result<BTreeMap<EnrolmentId, Enrolment>> {
+    Ok(store::enrolments(conn, ids)?.into_iter().map(|enrolment| (enrolment.id, enrolment)).collect())
 }
 
 pub fn list(conn: &mut Conn, actor: &Actor, filter: &Filter, page: &Page<EnrolmentId>) -> Result<Vec<Enrolment>> {

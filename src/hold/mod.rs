@@ -159,9 +159,7 @@ pub fn oldest_to_free(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> 
 /// Frees every hold of some enrolments whose time is over; returns how many. Whoever is about to spend does it first, so
 /// that nobody is refused because the scheduler is late. Enrolments must come in order of id.
 pub fn free_expired(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {
-    for &enrolment in enrolments {
-        allowance::lock(conn, enrolment)?;
-    }
+    allowance::lock_all(conn, enrolments)?;
     let over = store::held(conn, enrolments, Some(now))?;
     release(conn, now, &over)?;
     Ok(over.len())
@@ -225,9 +223,13 @@ pub fn behind(conn: &mut Conn, vouchers: &[VoucherId]) -> Result<Vec<Hold>> {
     store::behind(conn, vouchers)
 }
 
-/// Whether the same basket waits for a voucher at a stall that was set aside since an instant.
-pub fn is_repeated(conn: &mut Conn, voucher: VoucherId, stall: StallId, basket: Cents, since: Instant) -> Result<bool> {
-    store::is_repeated(conn, voucher, stall, basket, since)
+/// The baskets that some enrolments have had set aside since an instant and that still wait: by which card, where, how much.
+pub fn baskets_since(
+    conn: &mut Conn,
+    enrolments: &[EnrolmentId],
+    since: Instant,
+) -> Result<Vec<(VoucherId, StallId, Cents)>> {
+    store::baskets_since(conn, enrolments, since)
 }
 
 /// Puts one voucher in the place of another, for all that is held by it.

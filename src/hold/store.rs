@@ -9,7 +9,7 @@ use crate::allowance::{PartKey, PursePart};
 use crate::db::schema::{
     accounts, allowance_parts, allowances, enrolments, hold_lines, hold_parts, holds, redemptions, stalls, vouchers,
 };
-use crate::db::{Conn, Page, SumCents};
+use crate::db::{Conn, Page, SumCents, any_of};
 use crate::kit::error::Result;
 use crate::kit::id::{
     AccountId, AgreementId, AllowanceId, EnrolmentId, HoldId, HoldPartId, OrganisationId, PartId, PersonId,
@@ -268,14 +268,18 @@ pub fn last_set_aside(conn: &mut Conn, now: Instant, enrolment: EnrolmentId) -> 
     Ok(waiting.select(diesel::dsl::max(holds::created_at)).first(conn)?)
 }
 
-pub fn is_repeated(conn: &mut Conn, voucher: VoucherId, stall: StallId, basket: Cents, since: Instant) -> Result<bool> {
-    let same = holds::table
-        .filter(holds::voucher_id.eq(voucher))
+pub fn baskets_since(
+    conn: &mut Conn,
+    enrolments: &[EnrolmentId],
+    since: Instant,
+) -> Result<Vec<(VoucherId, StallId, Cents)>> {
+    Ok(holds::table
+        .filter(any_of(holds::enrolment_id, enrolments))
         .filter(holds::created_at.gt(since))
-        .filter(holds::stall_id.eq(stall))
-        .filter(holds::basket_cents.eq(basket))
-        .filter(holds::state.eq(State::Held));
-    Ok(diesel::select(diesel::dsl::exists(same)).get_result(conn)?)
+        .filter(holds::stall_id.is_not_null())
+        .filter(holds::state.eq(State::Held))
+        .select((holds::voucher_id, holds::stall_id.assume_not_null(), holds::basket_cents.assume_not_null()))
+        .load(conn)?)
 }
 
 pub fn reserved(conn: &mut Conn, accounts: &[AccountId]) -> Result<BTreeMap<AccountId, Reserved>> {

@@ -100,6 +100,39 @@ pub fn once_in<T: Serialize>(
     }
 }
 
+/// A key with what it stands for, among many.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    pub organisation: OrganisationId,
+    pub key: &'a str,
+    /// [`IdempotencyKey::digest`]
+    pub digest: Digest32,
+}
+
+/// The first answers of those of some keys that were used before; `idempotency_conflict` where that was for another request.
+/// To be asked once what the requests work on is taken: who sends one twice at once then finds the other's answer here.
+pub fn first_answers(conn: &mut Conn, claims: &[Claim]) -> Result<Vec<Option<Result<String>>>> {
+    let keys: Vec<_> = claims.iter().map(|claim| (claim.organisation, claim.key)).collect();
+    let mut found = store::first_answers(conn, &keys)?;
+    let answer = |claim: &Claim| {
+        let (first, json) = found.remove(&(claim.organisation, claim.key.to_owned()))?;
+        Some(match json {
+            _ if first != claim.digest => Err(Error::Refused(Code::IdempotencyConflict)),
+            Some(json) => Ok(json),
+            None => Err(Error::Internal(format!("an idempotency key of {} has no answer", claim.organisation))),
+        })
+    };
+    Ok(claims.iter().map(answer).collect())
+}
+
+/// Keeps the first answers of keys that nobody has used. Where somebody has meanwhile, all is to be done again.
+pub fn keep(conn: &mut Conn, now: Instant, answers: &[(Claim, &str)]) -> Result<()> {
+    match store::keep(conn, now, answers)? == answers.len() {
+        true => Ok(()),
+        false => Err(Error::Retry("an idempotency key was used meanwhile".to_owned())),
+    }
+}
+
 /// Whether [`once`] would repeat a first answer, or refuse the key.
 pub fn is_taken(conn: &mut Conn, actor: &Actor, key: &IdempotencyKey) -> Result<bool> {
     Ok(store::first_answer(conn, actor.organisation, &key.key)?.is_some())

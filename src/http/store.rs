@@ -1,12 +1,17 @@
 //! The first answer to each client-made key.
 
-use diesel::prelude::*;
+use std::collections::BTreeMap;
 
+use diesel::prelude::*;
+use diesel::sql_types::{Binary, Nullable, Text};
+
+use super::idempotency::Claim;
 use crate::db::schema::idempotency_keys as keys;
-use crate::db::{Conn, Upsert};
+use crate::db::{Conn, Upsert, column, unnested, unnested_rows};
 use crate::kit::error::Result;
 use crate::kit::id::OrganisationId;
 use crate::kit::keys::Digest32;
+use crate::kit::sql::ty;
 use crate::kit::time::Instant;
 
 /// Takes a key, and says whether it was free. Waits for another transaction that has just taken it.
@@ -30,6 +35,71 @@ pub(super) fn claim(
 pub(super) fn keep_answer(conn: &mut Conn, organisation: OrganisationId, key: &str, answer: &str) -> Result<()> {
     diesel::update(keys::table.find((organisation, key))).set(keys::answer.eq(answer)).execute(conn)?;
     Ok(())
+}
+
+/// The same for many keys; those that nobody has taken are left out.
+pub(super) fn first_answers(
+    conn: &mut Conn,
+    of: &[(OrganisationId, &str)],
+) -> Result<BTreeMap<(OrganisationId, String), (Vec<u8>, Option<String>)>> {
+    let mut found = BTreeMap::new();
+    match conn {
+        Conn::Pg(conn) => {
+            let query = unnested_rows::<(ty::Id, Text, Binary, Nullable<Text>), _>(
+                "SELECT k.organisation_id, k.key, k.request_digest, k.answer FROM unnest(",
+                (column::<ty::Id, _, _>(of, |key| key.0), column::<Text, _, _>(of, |key| key.1.to_owned())),
+                ") AS asked (organisation_id, key) JOIN idempotency_keys k USING (organisation_id, key)",
+            );
+            let rows: Vec<(OrganisationId, String, Vec<u8>, Option<String>)> = query.load(conn)?;
+            found.extend(
+                rows.into_iter().map(|(organisation, key, digest, json)| ((organisation, key), (digest, json))),
+            );
+        }
+        Conn::Sqlite(_) => {
+            for &(organisation, key) in of {
+                if let Some(first) = first_answer(conn, organisation, key)? {
+                    found.insert((organisation, key.to_owned()), first);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Takes keys together with their answers, in one order for all; returns how many were free.
+pub(super) fn keep(conn: &mut Conn, now: Instant, answers: &[(Claim, &str)]) -> Result<usize> {
+    let mut answers = answers.to_vec();
+    answers.sort_by(|(a, _), (b, _)| (a.organisation, a.key).cmp(&(b.organisation, b.key)));
+    match conn {
+        Conn::Pg(conn) => {
+            let organisations = column::<ty::Id, _, _>(&answers, |(claim, _)| claim.organisation);
+            let taken = column::<Text, _, _>(&answers, |(claim, _)| claim.key.to_owned());
+            let digests = column::<Binary, _, _>(&answers, |(claim, _)| claim.digest.to_vec());
+            let told = column::<Text, _, _>(&answers, |(_, answer)| (*answer).to_owned());
+            let at = column::<ty::Instant, _, _>(&answers, |_| now);
+            let insert = unnested(
+                "INSERT INTO idempotency_keys (organisation_id, key, request_digest, answer, created_at) \
+                 SELECT * FROM unnest(",
+                (organisations, taken, digests, told, at),
+                ") ON CONFLICT DO NOTHING",
+            );
+            Ok(insert.execute(conn)?)
+        }
+        Conn::Sqlite(conn) => {
+            let mut kept = 0;
+            for (claim, answer) in &answers {
+                let row = (
+                    keys::organisation_id.eq(claim.organisation),
+                    keys::key.eq(claim.key),
+                    keys::request_digest.eq(claim.digest.as_slice()),
+                    keys::answer.eq(*answer),
+                    keys::created_at.eq(now),
+                );
+                kept += diesel::insert_into(keys::table).values(row).on_conflict_do_nothing().execute(conn)?;
+            }
+            Ok(kept)
+        }
+    }
 }
 
 /// The digest of the request that took a key, and the answer it got.

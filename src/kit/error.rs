@@ -140,6 +140,15 @@ impl Error {
         }
     }
 
+    /// Whether it is a rule's answer to one request, and not something that went wrong.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Error::Refused(_) | Error::Wait { .. } | Error::Insufficient { .. } => true,
+            Error::KnownHousehold { .. } | Error::Invalid(_) => true,
+            Error::Duplicate(_) | Error::Retry(_) | Error::Unavailable(_) | Error::Internal(_) => false,
+        }
+    }
+
     /// A duplicate that a rule foresees, by its name.
     pub fn or_duplicate(self, code: Code) -> Self {
         match self {

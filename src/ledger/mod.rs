@@ -7,7 +7,7 @@
 mod store;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::db::Conn;
 use crate::kit::error::{Error, Result};
@@ -93,13 +93,13 @@ pub fn post(conn: &mut Conn, now: Instant, entries: &[Entry]) -> Result<()> {
         *changes.entry(entry.debit).or_default() -= entry.amount;
         *changes.entry(entry.credit).or_default() += entry.amount;
     }
-    for (account, change) in changes {
-        store::move_balance(conn, account, change)?;
+    if entries.is_empty() {
+        return Ok(());
     }
-    for entry in entries {
-        store::insert_transfer(conn, Transfer::record(entry, now))?;
-    }
-    Ok(())
+    let transfers: Vec<Transfer> = entries.iter().map(|entry| Transfer::record(entry, now)).collect();
+    store::insert_transfers(conn, &transfers)?;
+    // last, as others wait for these rows until the end
+    store::move_balances(conn, &changes.into_iter().collect::<Vec<_>>())
 }
 
 impl Transfer {
@@ -173,6 +173,21 @@ pub fn open_reserved(conn: &mut Conn, part: HoldPartId, agreement: AgreementId) 
 /// What is owed to a producer under an agreement; the account opens with the first sale.
 pub fn payable(conn: &mut Conn, now: Instant, agreement: AgreementId, producer: OrganisationId) -> Result<AccountId> {
     account(conn, now, agreement, AccountKind::Payable, Some(producer))
+}
+
+/// The same for many sales at once.
+pub fn payables_for(
+    conn: &mut Conn,
+    now: Instant,
+    of: &BTreeSet<(AgreementId, OrganisationId)>,
+) -> Result<BTreeMap<(AgreementId, OrganisationId), AccountId>> {
+    let mut found = store::payables_for(conn, of)?;
+    for &(agreement, producer) in of {
+        if !found.contains_key(&(agreement, producer)) {
+            found.insert((agreement, producer), payable(conn, now, agreement, producer)?);
+        }
+    }
+    Ok(found)
 }
 
 /// The one account of a kind that an agreement has, or has for a producer; it opens with its first use.

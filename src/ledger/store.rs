@@ -1,16 +1,23 @@
 //! The ledger's SQL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 
 use super::{AccountKind, AgreementAccounts, TransferCode};
 use crate::db::schema::{accounts, transfers};
-use crate::db::{Conn, SumCents, Upsert};
+use crate::db::{Conn, SumCents, Upsert, column, unnested, unnested_rows, verbatim};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AccountId, AgreementId, OrganisationId, ReferenceId, TransferId};
 use crate::kit::money::Cents;
+use crate::kit::sql::ty;
 use crate::kit::time::Instant;
+
+/// The conditions of the indexes on accounts, word for word: a database takes such an index for nothing less.
+const PAYABLE: &str = "accounts.kind = 'payable'";
+const HELD: &str = "accounts.kind = 'held'";
+const OF_THE_AGREEMENT: &str = "accounts.kind IN ('funder', 'available', 'committed', 'surplus')";
 
 /// Ids in one statement: below what either database takes.
 const CHUNK: usize = 1_000;
@@ -86,16 +93,18 @@ pub fn account(
     kind: AccountKind,
     producer: Option<OrganisationId>,
 ) -> Result<Option<AccountId>> {
-    let query = accounts::table
-        .filter(accounts::agreement_id.eq(agreement))
-        .filter(accounts::kind.eq(kind))
-        .select(accounts::id)
-        .into_boxed();
-    let query = match producer {
-        Some(producer) => query.filter(accounts::producer_id.eq(producer)),
-        None => query.filter(accounts::producer_id.is_null()),
+    let of_agreement = accounts::table.filter(accounts::agreement_id.eq(agreement)).select(accounts::id);
+    let found = match producer {
+        Some(producer) => {
+            let theirs = of_agreement.filter(accounts::producer_id.eq(producer));
+            match kind {
+                AccountKind::Held => theirs.filter(verbatim::<Bool>(HELD)).first(conn),
+                _ => theirs.filter(verbatim::<Bool>(PAYABLE)).filter(accounts::kind.eq(kind)).first(conn),
+            }
+        }
+        None => of_agreement.filter(verbatim::<Bool>(OF_THE_AGREEMENT)).filter(accounts::kind.eq(kind)).first(conn),
     };
-    Ok(query.first(conn).optional()?)
+    Ok(found.optional()?)
 }
 
 /// What each producer's account for a pot is below zero.
@@ -109,22 +118,103 @@ pub fn held(conn: &mut Conn, pot: AgreementId) -> Result<BTreeMap<OrganisationId
     Ok(rows.into_iter().map(|(producer, balance)| (producer, -balance)).collect())
 }
 
-/// One guarded statement: the check and the change cannot be parted.
-pub fn move_balance(conn: &mut Conn, account: AccountId, change: Cents) -> Result<()> {
-    let moved = diesel::update(accounts::table)
-        .filter(accounts::id.eq(account))
-        .filter(accounts::kind.eq_any([AccountKind::Funder, AccountKind::Held]).or(accounts::balance_cents.ge(-change)))
-        .set(accounts::balance_cents.eq(accounts::balance_cents + change.0))
-        .execute(conn)?;
-    match moved {
-        1 => Ok(()),
-        _ => Err(Error::Internal(format!("account {account} is missing or would be overdrawn by {change}"))),
+/// Changes some balances, in the order given. The check and the change are one statement and cannot be parted.
+pub fn move_balances(conn: &mut Conn, changes: &[(AccountId, Cents)]) -> Result<()> {
+    let moved = match conn {
+        Conn::Pg(conn) => {
+            // whatever the plan does, the rows are taken in order first
+            let (ids, amounts) = (column::<ty::Id, _, _>(changes, |c| c.0), column::<BigInt, _, _>(changes, |c| c.1.0));
+            unnested(
+                "WITH change AS (SELECT * FROM unnest(",
+                (ids, amounts),
+                ") AS c (id, cents)), taken AS MATERIALIZED (SELECT a.id FROM accounts a WHERE a.id = ANY (ARRAY(SELECT id FROM change)) \
+                 ORDER BY a.id FOR NO KEY UPDATE) \
+                 UPDATE accounts a SET balance_cents = a.balance_cents + c.cents FROM taken t JOIN change c ON c.id = t.id \
+                 WHERE a.id = t.id AND (a.kind IN ('funder', 'held') OR a.balance_cents >= -c.cents)",
+            )
+            .execute(conn)?
+        }
+        Conn::Sqlite(conn) => {
+            let mut moved = 0;
+            for (account, change) in changes {
+                let outside = accounts::kind.eq(AccountKind::Funder).or(accounts::kind.eq(AccountKind::Held));
+                moved += diesel::update(accounts::table)
+                    .filter(accounts::id.eq(account))
+                    .filter(outside.or(accounts::balance_cents.ge(-*change)))
+                    .set(accounts::balance_cents.eq(accounts::balance_cents + change.0))
+                    .execute(conn)?;
+            }
+            moved
+        }
+    };
+    if moved == changes.len() {
+        return Ok(());
     }
+    let accounts: Vec<String> = changes.iter().map(|(account, change)| format!("{account} by {change}")).collect();
+    Err(Error::Internal(format!("an account is missing or would be overdrawn, of: {}", accounts.join(", "))))
 }
 
-pub fn insert_transfer(conn: &mut Conn, transfer: Transfer) -> Result<()> {
-    diesel::insert_into(transfers::table).values(&transfer).execute(conn)?;
+pub fn insert_transfers(conn: &mut Conn, transfers: &[Transfer]) -> Result<()> {
+    match conn {
+        Conn::Pg(conn) => {
+            let ids = column::<ty::Id, _, _>(transfers, |t| t.id);
+            let debits = column::<ty::Id, _, _>(transfers, |t| t.debit_account);
+            let credits = column::<ty::Id, _, _>(transfers, |t| t.credit_account);
+            let agreements = column::<ty::Id, _, _>(transfers, |t| t.agreement_id);
+            let amounts = column::<BigInt, _, _>(transfers, |t| t.amount_cents.0);
+            let codes = column::<Text, _, _>(transfers, |t| t.code.as_str());
+            let references = column::<ty::Id, _, _>(transfers, |t| t.reference);
+            let reversed = column::<Nullable<ty::Id>, _, _>(transfers, |t| t.reverses);
+            let occurred = column::<ty::Instant, _, _>(transfers, |t| t.occurred_at);
+            let recorded = column::<ty::Instant, _, _>(transfers, |t| t.recorded_at);
+            let digests = column::<Binary, _, _>(transfers, |t| t.digest.clone());
+            unnested(
+                "INSERT INTO transfers (id, debit_account, credit_account, agreement_id, amount_cents, code, reference, \
+                 reverses, occurred_at, recorded_at, digest) SELECT * FROM unnest(",
+                (
+                    (ids, debits, credits, agreements, amounts, codes),
+                    (references, reversed, occurred, recorded, digests),
+                ),
+                ")",
+            )
+            .execute(conn)?;
+        }
+        Conn::Sqlite(conn) => {
+            for transfer in transfers {
+                diesel::insert_into(transfers::table).values(transfer).execute(conn)?;
+            }
+        }
+    }
     Ok(())
+}
+
+/// The payable accounts that some producers have under some agreements.
+pub fn payables_for(
+    conn: &mut Conn,
+    of: &BTreeSet<(AgreementId, OrganisationId)>,
+) -> Result<BTreeMap<(AgreementId, OrganisationId), AccountId>> {
+    let mut found = BTreeMap::new();
+    match conn {
+        Conn::Pg(conn) => {
+            let of: Vec<_> = of.iter().copied().collect();
+            let query = unnested_rows::<(ty::Id, ty::Id, ty::Id), _>(
+                "SELECT a.agreement_id, a.producer_id, a.id FROM unnest(",
+                (column::<ty::Id, _, _>(&of, |pair| pair.0), column::<ty::Id, _, _>(&of, |pair| pair.1)),
+                ") AS p (agreement_id, producer_id) JOIN accounts a ON a.kind = 'payable' \
+                 AND a.agreement_id = p.agreement_id AND a.producer_id = p.producer_id",
+            );
+            let rows: Vec<(AgreementId, OrganisationId, AccountId)> = query.load(conn)?;
+            found.extend(rows.into_iter().map(|(agreement, producer, id)| ((agreement, producer), id)));
+        }
+        Conn::Sqlite(_) => {
+            for &(agreement, producer) in of {
+                if let Some(id) = account(conn, agreement, AccountKind::Payable, Some(producer))? {
+                    found.insert((agreement, producer), id);
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 pub fn agreement_accounts(
@@ -133,7 +223,7 @@ pub fn agreement_accounts(
 ) -> Result<BTreeMap<AgreementId, (AgreementAccounts, Cents)>> {
     let rows: Vec<Balance> = accounts::table
         .filter(accounts::agreement_id.eq_any(agreements))
-        .filter(accounts::kind.eq_any([AccountKind::Funder, AccountKind::Available, AccountKind::Committed]))
+        .filter(verbatim::<Bool>(OF_THE_AGREEMENT))
         .select(Balance::as_select())
         .load(conn)?;
     let find = |agreement: AgreementId, kind: AccountKind| {

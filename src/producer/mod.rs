@@ -5,6 +5,8 @@ pub mod iban;
 pub mod siret;
 mod store;
 
+use std::collections::BTreeMap;
+
 use crate::access::Actor;
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
@@ -116,6 +118,11 @@ pub fn stall(conn: &mut Conn, actor: &Actor, id: StallId) -> Result<Stall> {
     store::stall(conn, actor.organisation, id)?.ok_or(Error::Refused(Code::NotFound))
 }
 
+/// Some stalls, whoever's, each by its id.
+pub fn stalls_by_id(conn: &mut Conn, ids: &[StallId]) -> Result<BTreeMap<StallId, Stall>> {
+    Ok(store::stalls_by_id(conn, ids)?.into_iter().map(|stall| (stall.id, stall)).collect())
+}
+
 /// The stalls that the caller may see: its own, or, for those who work in programmes, the stalls of their producers.
 pub fn stalls(
     conn: &mut Conn,
@@ -204,15 +211,20 @@ pub struct Approval {
     pub class: ProducerClass,
 }
 
-/// Nothing where it never applied.
-pub fn approval(conn: &mut Conn, programme: ProgrammeId, producer: OrganisationId) -> Result<Option<Approval>> {
-    let application = store::application(conn, programme, producer)?;
-    Ok(application.map(|Application { state, class, .. }| Approval { state, class }))
+/// How some producers stand with some programmes; nothing where one never applied.
+pub fn approvals(
+    conn: &mut Conn,
+    programmes: &[ProgrammeId],
+    producers: &[OrganisationId],
+) -> Result<BTreeMap<(ProgrammeId, OrganisationId), Approval>> {
+    let standings = store::standings(conn, programmes, producers)?;
+    let approval = |(programme, producer, state, class)| ((programme, producer), Approval { state, class });
+    Ok(standings.into_iter().map(approval).collect())
 }
 
-/// The SIRET under which a producer sells now. Whoever has applied has one.
-pub fn siret_of(conn: &mut Conn, producer: OrganisationId) -> Result<String> {
-    store::siret(conn, producer)
+/// The SIRET under which each of some producers sells now. Whoever has applied has one.
+pub fn sirets_of(conn: &mut Conn, producers: &[OrganisationId]) -> Result<BTreeMap<OrganisationId, String>> {
+    Ok(store::sirets(conn, producers)?.into_iter().collect())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::{ApplicationState, Profile};
 use crate::access::{Actor, OrganisationKind, Role};
 use crate::db::schema::{applications, organisations, producers, programme_members, programmes, stalls};
-use crate::db::{Conn, Page, Upsert};
+use crate::db::{Conn, Page, Upsert, any_of};
 use crate::kit::error::Result;
 use crate::kit::id::{OrganisationId, PersonId, ProgrammeId, StallId};
 use crate::kit::time::Instant;
@@ -64,8 +64,26 @@ pub fn has_profile(conn: &mut Conn, id: OrganisationId) -> Result<bool> {
     Ok(diesel::select(diesel::dsl::exists(producers::table.find(id))).get_result(conn)?)
 }
 
-pub fn siret(conn: &mut Conn, id: OrganisationId) -> Result<String> {
-    Ok(producers::table.find(id).select(producers::siret).first(conn)?)
+/// What each of some producers sells under.
+pub fn sirets(conn: &mut Conn, ids: &[OrganisationId]) -> Result<Vec<(OrganisationId, String)>> {
+    Ok(producers::table.filter(any_of(producers::id, ids)).select((producers::id, producers::siret)).load(conn)?)
+}
+
+pub fn stalls_by_id(conn: &mut Conn, ids: &[StallId]) -> Result<Vec<Stall>> {
+    Ok(stalls::table.filter(any_of(stalls::id, ids)).select(Stall::as_select()).load(conn)?)
+}
+
+/// How some producers stand with some programmes, as far as they have applied.
+pub fn standings(
+    conn: &mut Conn,
+    programmes: &[ProgrammeId],
+    producers: &[OrganisationId],
+) -> Result<Vec<(ProgrammeId, OrganisationId, ApplicationState, ProducerClass)>> {
+    Ok(applications::table
+        .filter(any_of(applications::programme_id, programmes))
+        .filter(any_of(applications::producer_id, producers))
+        .select((applications::programme_id, applications::producer_id, applications::state, applications::class))
+        .load(conn)?)
 }
 
 /// The producers that somebody may see: one of them, or a page.

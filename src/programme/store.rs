@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::{AgreementKind, FundingRule, LegalBasis, State};
 use crate::access::{Actor, Role};
 use crate::db::schema::{agreements, programme_communes, programme_members, programmes, rule_versions};
-use crate::db::{Conn, Locked, Page, Upsert};
+use crate::db::{Conn, Locked, Page, Upsert, any_of};
 use crate::kit::commune::Commune;
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, OrganisationId, PersonId, ProgrammeId};
@@ -96,6 +96,12 @@ pub fn version(conn: &mut Conn, programme: ProgrammeId, version: i32) -> Result<
     Ok(rule_versions::table.find((programme, version)).select(RuleVersion::as_select()).first(conn).optional()?)
 }
 
+/// All versions of the rules of some programmes.
+pub fn versions_of(conn: &mut Conn, programmes: &[ProgrammeId]) -> Result<Vec<RuleVersion>> {
+    let theirs = rule_versions::table.filter(any_of(rule_versions::programme_id, programmes));
+    Ok(theirs.select(RuleVersion::as_select()).load(conn)?)
+}
+
 /// All versions of a programme's rules, oldest first.
 pub fn versions(conn: &mut Conn, programme: ProgrammeId) -> Result<Vec<RuleVersion>> {
     Ok(rule_versions::table
@@ -116,6 +122,10 @@ pub fn latest_version(conn: &mut Conn, programme: ProgrammeId) -> Result<Option<
 
 pub fn programme(conn: &mut Conn, id: ProgrammeId) -> Result<Option<Programme>> {
     Ok(programmes::table.find(id).select(Programme::as_select()).first(conn).optional()?)
+}
+
+pub fn programmes(conn: &mut Conn, ids: &[ProgrammeId]) -> Result<Vec<Programme>> {
+    Ok(programmes::table.filter(any_of(programmes::id, ids)).select(Programme::as_select()).load(conn)?)
 }
 
 pub fn locked(conn: &mut Conn, id: ProgrammeId) -> Result<Option<Programme>> {

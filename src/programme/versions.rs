@@ -1,5 +1,8 @@
 //! The versions of a programme's rules: a new one is for those who are enrolled from then on.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
 use super::{FIRST, Rules, State, store};
 use crate::access::Actor;
 use crate::audit::{self, Action};
@@ -41,6 +44,22 @@ pub fn rules(conn: &mut Conn, programme: ProgrammeId) -> Result<Version> {
 pub fn rules_of(conn: &mut Conn, programme: ProgrammeId, version: i32) -> Result<Rules> {
     let found = store::version(conn, programme, version)?;
     Ok(Version::read(found.ok_or_else(|| Error::internal("rules are missing that somebody was enrolled by"))?)?.rules)
+}
+
+/// The same for many enrolments at once: for each version of a programme's rules, those rules.
+pub fn rules_of_all(
+    conn: &mut Conn,
+    of: &BTreeSet<(ProgrammeId, i32)>,
+) -> Result<BTreeMap<(ProgrammeId, i32), Rc<Rules>>> {
+    let programmes: BTreeSet<ProgrammeId> = of.iter().map(|(programme, _)| *programme).collect();
+    let mut found = BTreeMap::new();
+    for row in store::versions_of(conn, &programmes.into_iter().collect::<Vec<_>>())? {
+        let name = (row.programme_id, row.version);
+        if of.contains(&name) {
+            found.insert(name, Rc::new(Version::read(row)?.rules));
+        }
+    }
+    Ok(found)
 }
 
 /// All versions, oldest first, for whoever may read the programme.

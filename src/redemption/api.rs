@@ -1,14 +1,16 @@
 //! The till over HTTP: may I, redeem, void, and one's own list.
 
-use actix_web::{HttpRequest, web};
+use actix_web::http::header::ContentType;
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
+use super::till::api::Till;
 use super::{Basket, BasketLine, Filter, NewRedemption, Purchase, Typed};
 use crate::access::{Actor, address_digest, still_signed_in};
 use crate::db::Conn;
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId, Query};
-use crate::http::idempotency::{IdempotencyKey, is_taken, once};
+use crate::http::idempotency::{IdempotencyKey, is_taken};
 use crate::http::permission::MayRedeem;
 use crate::http::problem::{self, Answer, Language, Problem};
 use crate::http::{State, ok};
@@ -238,6 +240,7 @@ pub async fn check_voucher(
 
 pub async fn redeem(
     state: web::Data<State>,
+    till: web::Data<Till>,
     permit: MayRedeem,
     key: IdempotencyKey,
     address: ClientAddress,
@@ -245,11 +248,7 @@ pub async fn redeem(
 ) -> Answer {
     let new = body.value.read(&state)?;
     look_up_typed(&state, &permit.actor, &key, &address, &new).await?;
-    let actor = permit.actor.clone();
-    once(&state, &permit.actor, key, body.digest, move |conn, now| {
-        super::redeem(conn, now, &actor, &new).map(RedemptionAnswer::from)
-    })
-    .await
+    till.redeem(permit.actor, key, &body.digest, new).await
 }
 
 /// Refuses a typed code that names no card, and counts it.
@@ -276,16 +275,14 @@ pub(super) async fn look_up_typed(
 }
 
 pub async fn void_redemption(
-    state: web::Data<State>,
+    till: web::Data<Till>,
     permit: MayRedeem,
     id: PathId<kind::Redemption>,
     body: OptionalJson<VoidRequest>,
 ) -> Answer {
     let reason = body.0.unwrap_or_default().value.reason;
-    let voided = state
-        .write_as(permit.actor.clone(), move |conn, now| super::void(conn, now, &permit.actor, id.0, reason.clone()))
-        .await?;
-    Ok(ok(&RedemptionAnswer::from(voided)))
+    let json = till.void(permit.actor, id.0, reason).await?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(json))
 }
 
 pub async fn list_redemptions(state: web::Data<State>, permit: MayRedeem, query: Query<RedemptionsQuery>) -> Answer {

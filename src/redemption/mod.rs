@@ -5,29 +5,30 @@ pub mod collect;
 mod decide;
 mod guessing;
 mod store;
+pub mod till;
 mod verify;
 
-use std::collections::BTreeMap;
-
 use crate::access::Actor;
-use crate::allowance::{self, Draw, Purse};
+use crate::allowance;
 use crate::db::{Conn, Page};
-use crate::enrolment::{self, Enrolment};
-use crate::hold::{self, Hold};
+use crate::enrolment;
+use crate::hold;
 use crate::kit::error::{Code, Error, Result};
-use crate::kit::id::{AccountId, EnrolmentId, PartId, RedemptionId, StallId};
+use crate::kit::id::{EnrolmentId, RedemptionId, StallId};
 use crate::kit::money::Cents;
 use crate::kit::text::Line as Text;
 use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
 use crate::producer;
-use crate::programme::{self, Programme, Rules};
+use crate::programme;
 use crate::surplus;
-use crate::voucher::{self, Presented, Voucher};
+use crate::voucher::{self, Presented};
+use till::{Asked, Known, named, situation};
 
 pub use decide::{Basket, BasketLine, Decision, History, Situation, decide};
 pub use guessing::Typed;
 pub use store::{Filter, Line, Redemption, Void};
+pub use till::redeem;
 pub use verify::verify;
 
 /// The same basket on the same voucher at the same stall within this time is taken for a second tap.
@@ -80,17 +81,17 @@ pub fn check(
         Err(other) => return Err(other),
     };
     // asking twice is no second tap
-    let (rules, situation) = situation(conn, now, actor, &known, &stall, None)?;
-    let title = voucher::title(conn, &known)?;
+    let known = situation(conn, now, &Asked { actor, voucher: &known, stall: &stall, basket: None })?;
+    let Known { rules, situation, title, .. } = &known;
     let quote = match basket {
-        None => situation.refusal(&rules, now).map_or(Ok(None), |code| Err(Error::Refused(code))),
+        None => situation.refusal(rules, now).map_or(Ok(None), |code| Err(Error::Refused(code))),
         // how much a part would be is what the purse holds, and told only where balances are
         Some(basket) => {
             let basket = Basket { partial: rules.show_balance, ..basket.clone() };
-            decide(&rules, &situation, &basket, now).map(Some)
+            decide(rules, situation, &basket, now).map(Some)
         }
     };
-    let spendable = rules.show_balance.then(|| situation.spendable(&rules));
+    let spendable = rules.show_balance.then(|| situation.spendable(rules));
     match quote {
         Ok(quote) => {
             let to_collect = |decision: Decision, total: Cents| total - decision.covered + decision.surplus;
@@ -101,194 +102,6 @@ pub fn check(
         Err(Error::Insufficient { spendable }) => Ok(Check { spendable, ..Check::refused(Code::InsufficientBalance) }),
         Err(other) => Err(other),
     }
-}
-
-/// Redeems a voucher: allowance → producer payable, one transfer for each part that pays.
-pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) -> Result<Purchase> {
-    let stall = producer::stall(conn, actor, new.stall)?;
-    let enrolment = voucher::find(conn, &new.voucher)?.enrolment_id;
-    hold::free_expired(conn, now, &[enrolment])?;
-    // read again: a card may have been blocked or replaced while we waited for its purse
-    let voucher = voucher::find(conn, &new.voucher)?;
-    let (rules, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
-    let title = voucher::title(conn, &voucher)?;
-    let second_tap = situation.second_tap && !new.basket.another_purchase;
-    let decision =
-        decide(&rules, &situation, &new.basket, now).map_err(|refusal| named(refusal, title.as_ref(), second_tap))?;
-
-    allowance::issue(conn, now, &[enrolment])?;
-    allowance::bonus::grant(conn, now, &[enrolment])?;
-    let hold = title.as_ref();
-    let sale = Sale { voucher: &voucher, stall: stall.id, basket: &new.basket, rules: &rules, hold };
-    sell(conn, now, actor, &sale, &decision)
-}
-
-/// A voucher of a fixed value that has paid has nothing left, like one whose time is over, and is refused by its own name;
-/// or as a second tap, so that nobody pays twice.
-fn named(refusal: Error, title: Option<&Hold>, second_tap: bool) -> Error {
-    let used = title.is_some_and(|hold| hold.state == hold::State::Captured);
-    match refusal {
-        Error::Refused(Code::VoucherExpired) if used && second_tap => Error::Refused(Code::AlreadyRedeemedByYou),
-        Error::Refused(Code::VoucherExpired) if used => Error::Refused(Code::VoucherUsed),
-        other => other,
-    }
-}
-
-/// What was decided on, and out of what it is paid.
-struct Sale<'a> {
-    voucher: &'a Voucher,
-    stall: StallId,
-    basket: &'a Basket,
-    rules: &'a Rules,
-    /// Pays instead of the purse.
-    hold: Option<&'a Hold>,
-}
-
-/// Writes a purchase down as it was decided, and pays it.
-fn sell(conn: &mut Conn, now: Instant, actor: &Actor, sale: &Sale, decision: &Decision) -> Result<Purchase> {
-    let redemption = Redemption {
-        id: RedemptionId::new(now),
-        voucher_id: sale.voucher.id,
-        enrolment_id: sale.voucher.enrolment_id,
-        producer_id: actor.organisation,
-        stall_id: sale.stall,
-        person_id: actor.person,
-        siret: producer::siret_of(conn, actor.organisation)?,
-        basket_cents: sale.basket.total,
-        covered_cents: decision.covered,
-        void_until: now.plus_minutes(sale.rules.void_window_minutes),
-        occurred_at: now,
-        recorded_at: now,
-        surplus_cents: decision.surplus,
-        hold_id: sale.hold.map(|hold| hold.id),
-    };
-    let lines = store::insert(conn, &redemption, &sale.basket.lines)?;
-    let reserved = sale.hold.map(|hold| hold::accounts(conn, hold.id)).transpose()?.unwrap_or_default();
-    let pay = |draw: &Draw| pay(conn, now, &redemption, draw, &reserved);
-    let entries: Result<Vec<Entry>> = decision.draws.iter().map(pay).collect();
-    ledger::post(conn, now, &entries?)?;
-    if decision.bonus.is_positive() {
-        allowance::bonus::earn(
-            conn,
-            now,
-            redemption.enrolment_id,
-            redemption.id,
-            decision.bonus,
-            redemption.void_until,
-        )?;
-    }
-    if let Some(hold) = sale.hold {
-        hold::capture(conn, now, hold)?;
-    }
-    if decision.surplus.is_positive() {
-        let programme = enrolment::by_id(conn, redemption.enrolment_id)?.programme_id;
-        let Redemption { id, producer_id, void_until, .. } = redemption;
-        surplus::collect(conn, now, programme, producer_id, id, decision.surplus, void_until)?;
-    }
-    Ok(Purchase { redemption, lines, void: None })
-}
-
-/// Out of the account that a hold has for the part, or the part's own.
-fn pay(
-    conn: &mut Conn,
-    now: Instant,
-    redemption: &Redemption,
-    draw: &Draw,
-    reserved: &BTreeMap<PartId, AccountId>,
-) -> Result<Entry> {
-    Ok(Entry {
-        debit: reserved.get(&draw.key.part).copied().unwrap_or(draw.key.part.cast()),
-        credit: ledger::payable(conn, now, draw.key.agreement, redemption.producer_id)?,
-        agreement: draw.key.agreement,
-        amount: draw.amount,
-        code: TransferCode::Redeem,
-        reference: redemption.id.cast(),
-        reverses: None,
-        occurred_at: redemption.occurred_at,
-    })
-}
-
-/// The rules that a card goes by, and all else that a decision at the till depends on.
-fn situation(
-    conn: &mut Conn,
-    now: Instant,
-    actor: &Actor,
-    voucher: &Voucher,
-    stall: &producer::Stall,
-    basket: Option<Cents>,
-) -> Result<(Rules, Situation)> {
-    let enrolment = enrolment::by_id(conn, voucher.enrolment_id)?;
-    let programme = programme::by_id(conn, enrolment.programme_id)?;
-    let rules = enrolment::rules(conn, &enrolment)?;
-    let zone = programme.zone()?;
-    let second_tap = match basket {
-        Some(basket) => {
-            let since = now.plus_seconds(-SECOND_TAP_SECONDS);
-            store::is_repeated(conn, voucher.id, stall.id, basket, since)?
-                || hold::is_repeated(conn, voucher.id, stall.id, basket, since)?
-        }
-        None => false,
-    };
-    let situation = Situation {
-        funding_rule: programme.funding_rule,
-        stall_open: stall.open,
-        approval: producer::approval(conn, programme.id, actor.organisation)?,
-        voucher: voucher.state,
-        enrolment: enrolment.state,
-        purse: purse(conn, now, voucher)?,
-        history: history(conn, now, &enrolment, &programme, &rules)?,
-        band: enrolment.band,
-        second_tap,
-        zone,
-    };
-    Ok((rules, situation))
-}
-
-/// What a card draws on; a voucher of a fixed value has its own, and nothing else.
-fn purse(conn: &mut Conn, now: Instant, voucher: &Voucher) -> Result<Purse> {
-    match (voucher.denomination_cents, voucher::title(conn, voucher)?) {
-        (None, _) => allowance::purse(conn, now, voucher.enrolment_id),
-        (Some(_), Some(hold)) => hold::purse(conn, now, &hold),
-        (Some(_), None) => Ok(Purse { parts: Vec::new(), started: true, over: true }),
-    }
-}
-
-/// What was bought so far, as far as the rules ask for it: a plain cheque looks nothing up. A basket that was set aside
-/// counts from then on, for ever if it is fetched.
-fn history(
-    conn: &mut Conn,
-    now: Instant,
-    enrolment: &Enrolment,
-    programme: &Programme,
-    rules: &Rules,
-) -> Result<History> {
-    let zone = programme.zone()?;
-    let today = zone.day_of(now);
-    let mut history = History::default();
-    if rules.coverage.per_day.is_some() {
-        history.today = covered_since(conn, now, enrolment.id, zone.start_of(today))?;
-    }
-    if rules.coverage.per_period.is_some() {
-        let periods = programme::periods(rules, &zone, programme.starts_on, enrolment.starts_on);
-        let begun = periods.iter().rev().find(|period| period.opens_at <= now);
-        if let Some(period) = begun {
-            history.this_period = covered_since(conn, now, enrolment.id, period.opens_at)?;
-        }
-    }
-    if rules.days_between_purchases > 0 {
-        let bought = store::last_purchase(conn, enrolment.id)?;
-        let last = bought.max(hold::last_set_aside(conn, now, enrolment.id)?);
-        history.last_on = last.map(|at| zone.day_of(at));
-    }
-    if rules.bonus.is_some() {
-        let matures_at = now.plus_minutes(rules.void_window_minutes);
-        history.bonus_left = allowance::bonus::left(conn, now, enrolment.id, matures_at)?;
-    }
-    Ok(history)
-}
-
-fn covered_since(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, since: Instant) -> Result<Cents> {
-    Ok(store::covered_since(conn, enrolment, since)? + hold::set_aside(conn, now, enrolment, since)?)
 }
 
 /// Undoes one's own redemption inside the window that was fixed when it was made: exactly its transfers, backwards.

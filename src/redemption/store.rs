@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::{BasketLine, Purchase};
 use crate::db::schema::{holds, redemption_lines, redemptions, voids, vouchers};
-use crate::db::{Conn, Page, SumCents};
+use crate::db::{Conn, Page, SumCents, any_of};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, HoldId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
 use crate::kit::money::Cents;
@@ -61,17 +61,36 @@ pub struct Filter {
     pub until: Option<Instant>,
 }
 
-pub fn insert(conn: &mut Conn, redemption: &Redemption, lines: &[BasketLine]) -> Result<Vec<Line>> {
-    diesel::insert_into(redemptions::table).values(redemption).execute(conn)?;
-    let mut rows = Vec::with_capacity(lines.len());
-    for (position, line) in (1..).zip(lines) {
-        let &BasketLine { category, amount: amount_cents, .. } = line;
-        let labels = line.labels_in_order();
-        let line = Line { redemption_id: redemption.id, position, category, amount_cents, labels };
-        diesel::insert_into(redemption_lines::table).values(&line).execute(conn)?;
-        rows.push(line);
+/// Writes some purchases with the lines of each, which come back in the same order.
+pub fn insert(
+    conn: &mut Conn,
+    purchases: &[Redemption],
+    baskets: &[(RedemptionId, &[BasketLine])],
+) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for &(redemption_id, basket) in baskets {
+        for (position, line) in (1..).zip(basket) {
+            let &BasketLine { category, amount: amount_cents, .. } = line;
+            lines.push(Line { redemption_id, position, category, amount_cents, labels: line.labels_in_order() });
+        }
     }
-    Ok(rows)
+    match conn {
+        Conn::Pg(conn) => {
+            diesel::insert_into(redemptions::table).values(purchases).execute(conn)?;
+            if !lines.is_empty() {
+                diesel::insert_into(redemption_lines::table).values(&lines).execute(conn)?;
+            }
+        }
+        Conn::Sqlite(conn) => {
+            for purchase in purchases {
+                diesel::insert_into(redemptions::table).values(purchase).execute(conn)?;
+            }
+            for line in &lines {
+                diesel::insert_into(redemption_lines::table).values(line).execute(conn)?;
+            }
+        }
+    }
+    Ok(lines)
 }
 
 pub fn insert_void(conn: &mut Conn, void: &Void) -> Result<()> {
@@ -83,16 +102,19 @@ pub fn redemption(conn: &mut Conn, id: RedemptionId) -> Result<Option<Redemption
     Ok(redemptions::table.find(id).select(Redemption::as_select()).first(conn).optional()?)
 }
 
-/// Whether the same basket was redeemed with a voucher at a stall since an instant, and not undone.
-pub fn is_repeated(conn: &mut Conn, voucher: VoucherId, stall: StallId, basket: Cents, since: Instant) -> Result<bool> {
-    let same = redemptions::table
+/// What some enrolments have bought since an instant that was not undone: by which card, where, how much.
+pub fn baskets_since(
+    conn: &mut Conn,
+    enrolments: &[EnrolmentId],
+    since: Instant,
+) -> Result<Vec<(VoucherId, StallId, Cents)>> {
+    Ok(redemptions::table
         .left_join(voids::table)
-        .filter(redemptions::voucher_id.eq(voucher))
+        .filter(any_of(redemptions::enrolment_id, enrolments))
         .filter(redemptions::recorded_at.gt(since))
-        .filter(redemptions::stall_id.eq(stall))
-        .filter(redemptions::basket_cents.eq(basket))
-        .filter(voids::recorded_at.is_null());
-    Ok(diesel::select(diesel::dsl::exists(same)).get_result(conn)?)
+        .filter(voids::recorded_at.is_null())
+        .select((redemptions::voucher_id, redemptions::stall_id, redemptions::basket_cents))
+        .load(conn)?)
 }
 
 /// What was covered for an enrolment since an instant, net of what was undone. What was set aside before counts from then.

@@ -24,7 +24,7 @@ crate::text_enum! {
     }
 }
 
-/// Writes down what a producer has collected with a purchase: held → surplus of the pot.
+/// Writes down what a producer has collected with a purchase, and says the transfer for it: held → surplus of the pot.
 pub fn collect(
     conn: &mut Conn,
     now: Instant,
@@ -33,7 +33,7 @@ pub fn collect(
     redemption: RedemptionId,
     amount: Cents,
     matures_at: Instant,
-) -> Result<()> {
+) -> Result<Entry> {
     let pot = programme::pot(conn, programme)?.ok_or_else(|| Error::internal("a surplus without a pot"))?.id;
     let (agreement_id, state) = (pot, State::Collected);
     let surplus = store::Surplus {
@@ -45,7 +45,7 @@ pub fn collect(
         settled_at: None,
     };
     store::insert(conn, &surplus)?;
-    let collected = Entry {
+    Ok(Entry {
         debit: ledger::account(conn, now, pot, AccountKind::Held, Some(producer))?,
         credit: ledger::account(conn, now, pot, AccountKind::Surplus, None)?,
         agreement: pot,
@@ -54,8 +54,7 @@ pub fn collect(
         reference: redemption.cast(),
         reverses: None,
         occurred_at: now,
-    };
-    ledger::post(conn, now, &[collected])
+    })
 }
 
 /// Gives back what was collected with a purchase that is undone, if anything; false where it is in the pot already. The

@@ -7,7 +7,7 @@ pub mod qr;
 mod store;
 pub mod token;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::Actor;
 use crate::allowance;
@@ -59,6 +59,30 @@ impl Presented {
 
 pub fn find(conn: &mut Conn, presented: &Presented) -> Result<Voucher> {
     store::presented(conn, presented)?.ok_or(Error::Refused(ErrorCode::UnknownVoucher))
+}
+
+/// The cards that some stalls have read or typed, each with what was shown; none for what is no card.
+pub fn find_all(conn: &mut Conn, presented: &[&Presented]) -> Result<Vec<Option<Voucher>>> {
+    let scanned = presented.iter().filter_map(|shown| match shown {
+        Presented::Token(id) => Some(*id),
+        Presented::Code { .. } => None,
+    });
+    let known = by_ids(conn, &scanned.collect::<Vec<_>>())?;
+    let find = |shown: &&Presented| match shown {
+        Presented::Token(id) => Ok(known.get(id).cloned()),
+        Presented::Code { .. } => store::presented(conn, shown),
+    };
+    presented.iter().map(find).collect()
+}
+
+/// Those of some ids that are cards.
+pub fn by_ids(conn: &mut Conn, ids: &[VoucherId]) -> Result<BTreeMap<VoucherId, Voucher>> {
+    let ids: BTreeSet<VoucherId> = ids.iter().copied().collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let found = store::vouchers(conn, &ids.into_iter().collect::<Vec<_>>())?;
+    Ok(found.into_iter().map(|voucher| (voucher.id, voucher)).collect())
 }
 
 /// For parts of the house that have found the voucher through something of the caller's.

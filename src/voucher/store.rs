@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::{Presented, State};
 use crate::db::schema::vouchers;
-use crate::db::{Conn, Page};
+use crate::db::{Conn, Page, any_of};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, OrganisationId, VoucherId};
 use crate::kit::money::Cents;
@@ -34,6 +34,10 @@ pub fn insert(conn: &mut Conn, voucher: &Voucher) -> Result<()> {
 
 pub fn voucher(conn: &mut Conn, id: VoucherId) -> Result<Option<Voucher>> {
     Ok(vouchers::table.find(id).select(Voucher::as_select()).first(conn).optional()?)
+}
+
+pub fn vouchers(conn: &mut Conn, ids: &[VoucherId]) -> Result<Vec<Voucher>> {
+    Ok(vouchers::table.filter(any_of(vouchers::id, ids)).select(Voucher::as_select()).load(conn)?)
 }
 
 pub fn presented(conn: &mut Conn, presented: &Presented) -> Result<Option<Voucher>> {

@@ -252,7 +252,8 @@ fn serve(state: State, limits: Limits, listener: TcpListener) -> (ServerHandle, 
     let (give, take) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         System::new().block_on(async move {
-            let settings = app::Settings { workers: 2, shutdown: Duration::from_secs(5), limits };
+            let settings =
+                app::Settings { workers: 2, shutdown: Duration::from_secs(5), limits, till: Default::default() };
             let server = app::server(state, listener, &settings, false).unwrap();
             give.send(server.handle()).unwrap();
             server.await.unwrap();

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::draw::in_order;
 use super::shares::in_proportion;
 use super::store::Part;
-use super::{Allowance, State as AllowanceState, store as allowance_store};
+use super::{Allowance, State as AllowanceState, lock_all, store as allowance_store};
 use crate::db::Conn;
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId, RedemptionId};
@@ -154,9 +154,7 @@ pub(super) fn matured(
 ///
 /// Enrolments must come in order of id, and each purse is taken before any money moves.
 pub fn grant(conn: &mut Conn, now: Instant, enrolments: &[EnrolmentId]) -> Result<usize> {
-    for &enrolment in enrolments {
-        allowance_store::lock(conn, enrolment)?;
-    }
+    lock_all(conn, enrolments)?;
     let bonuses = allowance_store::bonuses(conn, enrolments)?;
     let earned = earned(conn, &bonuses)?;
     if earned.is_empty() {
@@ -252,6 +250,11 @@ pub(super) fn lose_closed(conn: &mut Conn, now: Instant, enrolments: &[Enrolment
 }
 
 /// Whether something was earned from an allowance that is neither granted nor lost.
+/// Whether something of it is to be granted.
+pub(super) fn is_matured(earned: &[Bonus], allowance: &Allowance, now: Instant) -> bool {
+    earned.iter().any(|bonus| bonus.allowance_id == allowance.id && bonus.matures_at <= now)
+}
+
 pub(super) fn is_earned(earned: &[Bonus], allowance: &Allowance) -> bool {
     earned.iter().any(|bonus| bonus.allowance_id == allowance.id)
 }

@@ -2,7 +2,8 @@
 
 pub mod api;
 
-use super::{Basket, BasketLine, History, NewRedemption, Purchase, Sale, Situation, decide, named, sell, situation};
+use super::till::{Asked, Known, Sale, catch_up, decided, sell, situation};
+use super::{Basket, BasketLine, History, NewRedemption, Purchase, Situation, decide};
 use crate::access::{Actor, Role};
 use crate::audit::{self, Action};
 use crate::db::Conn;
@@ -12,7 +13,7 @@ use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::HoldId;
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
-use crate::{allowance, enrolment, household, producer, voucher};
+use crate::{enrolment, household, producer, voucher};
 
 /// What is handed over of a basket that was set aside; all of it where nothing is said.
 #[derive(Clone, Debug, Default)]
@@ -30,18 +31,16 @@ pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) 
     hold::free_expired(conn, now, &[enrolment])?;
     // read again: a card may have been blocked or replaced while we waited for its purse
     let voucher = voucher::find(conn, &new.voucher)?;
-    let (rules, situation) = situation(conn, now, actor, &voucher, &stall, Some(new.basket.total))?;
-    let title = voucher::title(conn, &voucher)?;
-    let second_tap = situation.second_tap && !new.basket.another_purchase;
-    let decision =
-        decide(&rules, &situation, &new.basket, now).map_err(|refusal| named(refusal, title.as_ref(), second_tap))?;
+    let basket = Some(new.basket.total);
+    let known = situation(conn, now, &Asked { actor, voucher: &voucher, stall: &stall, basket })?;
+    let decision = decided(&known, &new.basket, now)?;
+    let Known { rules, situation, title, .. } = known;
     // what is behind a voucher of a fixed value is set aside already
     if rules.hold_hours == 0 || title.is_some() {
         return Err(Error::Refused(Code::HoldsNotOffered));
     }
 
-    allowance::issue(conn, now, &[enrolment])?;
-    allowance::bonus::grant(conn, now, &[enrolment])?;
+    catch_up(conn, now, &mut vec![enrolment])?;
     let end = now.plus_minutes(i64::from(rules.hold_hours) * 60);
     let hold = Hold {
         id: HoldId::new(now),
@@ -81,7 +80,8 @@ pub fn capture(conn: &mut Conn, now: Instant, actor: &Actor, id: HoldId, handed:
     let basket = handed_over(most, &lines, handed)?;
     let stall = producer::stall(conn, actor, stall)?;
     let voucher = voucher::by_id(conn, hold.voucher_id)?;
-    let (rules, situation) = situation(conn, now, actor, &voucher, &stall, None)?;
+    let Known { rules, situation, programme, .. } =
+        situation(conn, now, &Asked { actor, voucher: &voucher, stall: &stall, basket: None })?;
     let situation = Situation {
         purse: hold::purse(conn, now, &hold)?,
         history: History { bonus_left: situation.history.bonus_left, ..History::default() },
@@ -89,8 +89,9 @@ pub fn capture(conn: &mut Conn, now: Instant, actor: &Actor, id: HoldId, handed:
         ..situation
     };
     let decision = decide(&rules, &situation, &basket, now)?;
-    let sale = Sale { voucher: &voucher, stall: stall.id, basket: &basket, rules: &rules, hold: Some(&hold) };
-    sell(conn, now, actor, &sale, &decision)
+    let (voucher, stall, basket, rules, hold) = (&voucher, stall.id, &basket, &rules, Some(&hold));
+    let sale = Sale { actor, voucher, stall, basket, rules, programme, hold, decision };
+    sell(conn, now, &[sale])?.pop().ok_or_else(|| Error::internal("a capture was not written"))
 }
 
 /// What is handed over, if it is no more than was set aside: of the whole, and where it was told by kinds of food, of each.
