@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
 
+use crate::access::Callers;
 use crate::db::group;
 use crate::health::Readiness;
 use crate::http::guard::{Guard, Limits};
@@ -33,12 +34,14 @@ pub fn server(state: State, listener: TcpListener, settings: &Settings, signals:
     let patience = limits.idle + limits.head;
     let guard = web::Data::new(Guard::new(limits));
     let readiness = web::Data::new(Readiness::new(limits.ready));
+    let callers = web::Data::new(Callers::default());
     let till = web::Data::new(Till::start(&state, &settings.till)?);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
             .app_data(guard.clone())
             .app_data(readiness.clone())
+            .app_data(callers.clone())
             .app_data(till.clone())
             .wrap(middleware::from_fn(observe))
             .configure(routes::configure)

@@ -3,6 +3,7 @@
 mod accounts;
 pub mod api;
 pub mod attempts;
+mod callers;
 mod common;
 pub mod keys;
 mod organisations;
@@ -20,6 +21,7 @@ use crate::kit::id::{OrganisationId, PersonId, SessionId};
 use crate::text_enum;
 
 pub use accounts::{change_password, disable, enable, invite_again, revoke_other_sessions, revoke_sessions};
+pub use callers::Callers;
 pub use organisations::{
     NewOrganisation, create_organisation, get_organisation, list_organisations, organisation_name, organisation_of_kind,
 };
@@ -28,8 +30,8 @@ pub use people::{
 };
 pub use proof::address_digest;
 pub use sessions::{
-    Tokens, authenticate, clear_away, close_all_doors, log_in, log_out, refresh, standing, still_signed_in, write_as,
-    write_ending,
+    Caller, Tokens, authenticate, clear_away, close_all_doors, log_in, log_out, refresh, standing, still_signed_in,
+    write_as, write_ending,
 };
 pub use store::{Organisation, OrganisationSummary, Person};
 

@@ -12,7 +12,7 @@ use crate::audit::{self, Action, Who};
 use crate::db::{Conn, Db};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::SessionId;
-use crate::kit::keys::{Digest32, Keys};
+use crate::kit::keys::{Digest32, KeyId, Keys};
 use crate::kit::text::Email;
 use crate::kit::time::Instant;
 
@@ -167,10 +167,21 @@ pub fn standing(conn: &mut Conn, now: Instant, actors: &[&Actor]) -> Result<Vec<
     Ok(actors.iter().map(|&actor| living.get(&actor.session) == Some(actor)).collect())
 }
 
+/// Who is behind an access token, and for how long it is good.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub actor: Actor,
+    /// Seconds since 1970.
+    pub expires: i64,
+    /// What it was signed with.
+    pub key: KeyId,
+}
+
 /// Who is behind an access token, as the database knows them now; `unauthenticated` where nobody is.
-pub fn authenticate(conn: &mut Conn, now: Instant, keys: &Keys, settings: &Settings, token: &str) -> Result<Actor> {
-    let claims = token::verify(&keys.login, settings, now, token)?;
-    store::actor(conn, claims.sid, claims.sub, now)?.ok_or(Error::Refused(Code::Unauthenticated))
+pub fn authenticate(conn: &mut Conn, now: Instant, keys: &Keys, settings: &Settings, token: &str) -> Result<Caller> {
+    let (claims, key) = token::verify(&keys.login, settings, now, token)?;
+    let actor = store::actor(conn, claims.sid, claims.sub, now)?.ok_or(Error::Refused(Code::Unauthenticated))?;
+    Ok(Caller { actor, expires: claims.exp, key })
 }
 
 fn tokens(

@@ -40,19 +40,21 @@ pub fn sign(keys: &KeyRing, claims: &Claims) -> Result<String> {
     jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(key.as_bytes())).map_err(Error::internal)
 }
 
-/// Reads a token that is good at `now`; anything else is `unauthenticated`, whatever is wrong with it.
-pub fn verify(keys: &KeyRing, settings: &Settings, now: Instant, token: &str) -> Result<Claims> {
+/// Reads a token that is good at `now`, and tells which key has signed it; anything else is `unauthenticated`, whatever is
+/// wrong with it.
+pub fn verify(keys: &KeyRing, settings: &Settings, now: Instant, token: &str) -> Result<(Claims, KeyId)> {
     read(keys, settings, now, token).ok_or(Error::Refused(Code::Unauthenticated))
 }
 
-fn read(keys: &KeyRing, settings: &Settings, now: Instant, token: &str) -> Option<Claims> {
+fn read(keys: &KeyRing, settings: &Settings, now: Instant, token: &str) -> Option<(Claims, KeyId)> {
     install();
     let header = jsonwebtoken::decode_header(token).ok()?;
     // an extension that the token calls critical must be understood (RFC 7515 4.1.11), and we know none
     if header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
         return None;
     }
-    let key = keys.public(key_id(&header.kid?)?)?;
+    let id = key_id(&header.kid?)?;
+    let key = keys.public(id)?;
 
     let mut rules = Validation::new(Algorithm::EdDSA);
     rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
@@ -63,7 +65,7 @@ fn read(keys: &KeyRing, settings: &Settings, now: Instant, token: &str) -> Optio
     let claims = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_ed_der(key.as_bytes()), &rules).ok()?.claims;
 
     let now = now.as_second();
-    (claims.iat <= now + CLOCK_SKEW_SECONDS && now < claims.exp).then_some(claims)
+    (claims.iat <= now + CLOCK_SKEW_SECONDS && now < claims.exp).then_some((claims, id))
 }
 
 fn key_id(text: &str) -> Option<KeyId> {
@@ -187,7 +189,10 @@ mod tests {
     fn a_token_reads_back_until_the_second_it_expires() {
         let bench = bench();
         let token = sign(&bench.keys.login, &bench.claims).unwrap();
-        let read = |seconds| verify(&bench.keys.login, &bench.settings, bench.now.plus_seconds(seconds), &token);
+        let read = |seconds| {
+            let read = verify(&bench.keys.login, &bench.settings, bench.now.plus_seconds(seconds), &token);
+            read.map(|(claims, _)| claims)
+        };
         assert_eq!(read(0).as_ref(), Ok(&bench.claims));
         assert!(read(899).is_ok());
         assert!(read(900).is_err());

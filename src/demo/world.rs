@@ -76,7 +76,9 @@ pub fn log_in(state: &State, login: &str) -> Result<Actor> {
     let keys = state.keys.now();
     let here = access::address_digest(&keys, &[127, 0, 0, 1]);
     let token = access::log_in(&state.db, &keys, &state.access, &here, &text(login)?, PASSWORD, None)?.access_token;
-    state.db.read(|conn| access::authenticate(conn, state.db.now(), &keys, &state.access, &token))
+    state.db.read(|conn| {
+        access::authenticate(conn, state.db.now(), &keys, &state.access, &token).map(|caller| caller.actor)
+    })
 }
 
 /// A word of the territory, read as it would be from outside.

@@ -14,7 +14,7 @@ use super::guard::Guard;
 use super::list::Cursors;
 use super::order::Checking;
 use super::problem::{Answer, Problem};
-use crate::access::{self, Actor, Role, second_factor};
+use crate::access::{self, Actor, Callers, Role, second_factor};
 use crate::kit::error::{Code, Error};
 
 /// Who may do something: the roles, whether only their leads, and whether before they have a second factor that they need.
@@ -22,6 +22,9 @@ pub trait Policy: 'static {
     const ROLES: &'static [Role];
     const LEAD: bool = false;
     const BEFORE_SECOND_FACTOR: bool = false;
+    /// The handler looks itself, in its own transaction, whether its actor stands as they did: a token that was seen a
+    /// moment ago is not looked up again before.
+    const LOOKED_AT_LATER: bool = false;
 }
 
 /// A request from somebody whom policy `P` lets in; 401 or 403 otherwise.
@@ -34,7 +37,7 @@ pub struct Permit<P: Policy> {
 
 macro_rules! policies {
     ($($(#[$meta:meta])* $name:ident: $($role:ident)|+ $(, lead = $lead:literal)?
-        $(, before_second_factor = $before:literal)?;)*) => {
+        $(, before_second_factor = $before:literal)? $(, looked_at_later = $later:literal)?;)*) => {
         /// The policies themselves; handlers use the aliases beside.
         pub mod policy {
             use super::{Policy, Role};
@@ -44,6 +47,7 @@ macro_rules! policies {
                     const ROLES: &'static [Role] = &[$(Role::$role),+];
                     $(const LEAD: bool = $lead;)?
                     $(const BEFORE_SECOND_FACTOR: bool = $before;)?
+                    $(const LOOKED_AT_LATER: bool = $later;)?
                 }
             )*
         }
@@ -83,8 +87,10 @@ policies! {
     /// Households, enrolments and vouchers.
     MayEnrol: SocialWorker;
 
-    /// Check, redeem, void, set baskets aside, and read one's own of them.
-    MayRedeem: Producer;
+    /// Check, redeem and void, at a market's pace.
+    MayRedeem: Producer, looked_at_later = true;
+    /// Set baskets aside, and read one's own of them and of purchases.
+    MaySell: Producer;
     /// The seller, or the household's structure.
     MayReleaseHolds: Producer | SocialWorker;
 
@@ -101,6 +107,7 @@ impl<P: Policy> FromRequest for Permit<P> {
         let mut headers = req.headers().get_all(header::AUTHORIZATION);
         let path = req.path().to_owned();
         let (guard, client) = (Guard::of(req), ClientAddress::of(req));
+        let callers = req.app_data::<web::Data<Callers>>().filter(|_| P::LOOKED_AT_LATER).cloned();
         // two headers are one too many to know who asks
         let token = match (headers.next(), headers.next()) {
             (Some(only), None) => only.to_str().ok().and_then(bearer).map(str::to_owned),
@@ -109,12 +116,17 @@ impl<P: Policy> FromRequest for Permit<P> {
         Box::pin(async move {
             let state = state.ok_or_else(|| Error::Internal("the app was built without its State".to_owned()))?;
             let token = token.ok_or(Error::Refused(Code::Unauthenticated))?;
-            let actor = state
-                .run(move |state| {
-                    let now = state.db.now();
-                    state.db.read(|conn| access::authenticate(conn, now, &state.keys.now(), &state.access, &token))
-                })
-                .await;
+            let seen = callers.as_ref().and_then(|callers| callers.seen(state.db.now(), &state.keys.now(), &token));
+            let look_up = move |state: &State| {
+                let (now, keys) = (state.db.now(), state.keys.now());
+                let known = state.db.read(|conn| access::authenticate(conn, now, &keys, &state.access, &token))?;
+                callers.inspect(|callers| callers.remember(now, &token, &known));
+                Ok(known.actor)
+            };
+            let actor = match seen {
+                Some(actor) => Ok(actor),
+                None => state.run(look_up).await,
+            };
             if let Some(guard) = guard {
                 match &actor {
                     Ok(actor) => guard.admit_session(actor.session)?,

@@ -11,7 +11,7 @@ use crate::db::Conn;
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId, Query};
 use crate::http::idempotency::{IdempotencyKey, is_taken};
-use crate::http::permission::MayRedeem;
+use crate::http::permission::{MayRedeem, MaySell};
 use crate::http::problem::{self, Answer, Language, Problem};
 use crate::http::{State, ok};
 use crate::kit::complaint::Complaint;
@@ -285,7 +285,7 @@ pub async fn void_redemption(
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(json))
 }
 
-pub async fn list_redemptions(state: web::Data<State>, permit: MayRedeem, query: Query<RedemptionsQuery>) -> Answer {
+pub async fn list_redemptions(state: web::Data<State>, permit: MaySell, query: Query<RedemptionsQuery>) -> Answer {
     let RedemptionsQuery { stall_id, from, to, cursor, limit } = query.0;
     // a producer sells in several programmes: its own list goes by the days of its own country
     let zone: Zone = "Europe/Paris".parse().map_err(Error::internal)?;
@@ -297,7 +297,7 @@ pub async fn list_redemptions(state: web::Data<State>, permit: MayRedeem, query:
     Ok(ok(&permit.cursors.list(purchases.into_iter().map(RedemptionAnswer::from), next)))
 }
 
-pub async fn get_redemption(state: web::Data<State>, permit: MayRedeem, id: PathId<kind::Redemption>) -> Answer {
+pub async fn get_redemption(state: web::Data<State>, permit: MaySell, id: PathId<kind::Redemption>) -> Answer {
     let purchase = state.read(move |conn| super::own(conn, &permit.actor, id.0)).await?;
     Ok(ok(&RedemptionAnswer::from(purchase)))
 }

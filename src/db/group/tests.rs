@@ -45,7 +45,8 @@ impl Work for Bench {
 
     fn run(&self, items: &[Item]) -> Vec<Option<u32>> {
         self.begun.lock().unwrap().send(items.to_vec()).unwrap();
-        match self.go.lock().unwrap().recv_timeout(PATIENCE).unwrap() {
+        let verdict = self.go.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        match verdict {
             Verdict::Done => items.iter().map(|item| Some(item.name)).collect(),
             Verdict::First => items.iter().enumerate().map(|(n, item)| (n == 0).then_some(item.name)).collect(),
             Verdict::Panic => panic!("planted"),

@@ -8,7 +8,7 @@ use crate::hold::{self, Filter, Hold, Line, State as HoldState};
 use crate::http::address::ClientAddress;
 use crate::http::extract::{Json, OptionalJson, PathId, Query};
 use crate::http::idempotency::{IdempotencyKey, once};
-use crate::http::permission::{MayRedeem, MayReleaseHolds};
+use crate::http::permission::{MayReleaseHolds, MaySell};
 use crate::http::problem::Answer;
 use crate::http::{State, no_content, ok};
 use crate::kit::error::Result;
@@ -77,7 +77,7 @@ impl CaptureRequest {
 
 pub async fn hold_basket(
     state: web::Data<State>,
-    permit: MayRedeem,
+    permit: MaySell,
     key: IdempotencyKey,
     address: ClientAddress,
     body: Json<RedemptionRequest>,
@@ -93,7 +93,7 @@ pub async fn hold_basket(
 
 pub async fn capture_hold(
     state: web::Data<State>,
-    permit: MayRedeem,
+    permit: MaySell,
     key: IdempotencyKey,
     id: PathId<kind::Hold>,
     body: OptionalJson<CaptureRequest>,
@@ -113,7 +113,7 @@ pub async fn release_hold(state: web::Data<State>, permit: MayReleaseHolds, id: 
     Ok(no_content())
 }
 
-pub async fn list_holds(state: web::Data<State>, permit: MayRedeem, query: Query<HoldsQuery>) -> Answer {
+pub async fn list_holds(state: web::Data<State>, permit: MaySell, query: Query<HoldsQuery>) -> Answer {
     let HoldsQuery { stall_id, state: in_state, cursor, limit } = query.0;
     let page = permit.cursors.page(&cursor, &limit)?;
     let (filter, now) = (Filter { stall: stall_id, state: in_state }, state.db.now());
@@ -123,7 +123,7 @@ pub async fn list_holds(state: web::Data<State>, permit: MayRedeem, query: Query
     Ok(ok(&permit.cursors.list(holds.into_iter().map(|hold| HoldAnswer::of(now, hold)), next)))
 }
 
-pub async fn get_hold(state: web::Data<State>, permit: MayRedeem, id: PathId<kind::Hold>) -> Answer {
+pub async fn get_hold(state: web::Data<State>, permit: MaySell, id: PathId<kind::Hold>) -> Answer {
     let now = state.db.now();
     let found = state.read(move |conn| hold::of_producer(conn, permit.actor.organisation, id.0)).await?;
     Ok(ok(&HoldAnswer::of(now, found)))
