@@ -105,18 +105,19 @@ pub fn fill(
     size: Size,
     zone: &Zone,
 ) -> Result<Filled, String> {
-    let mut spent = vec![0_i64; if size.purchases > 0 { size.households as usize } else { 0 }];
+    let mut spent = vec![[0_i64; 2]; if size.purchases > 0 { size.households as usize } else { 0 }];
     let sellers = founded.sellers.len() as u64;
     for nth in 0..size.purchases {
         let (household, _, cents) = purchase(nth, size.households, sellers);
-        spent[household] += cents;
+        let parts = split(cents, size.agreements);
+        spent[household] = [0, 1].map(|place| spent[household][place] + parts[place]);
     }
     let mut filled = Filled::default();
     let mut purses = Vec::with_capacity(spent.len());
     let step = (size.households / MOST_CARDS).max(1);
     for nth in 0..size.households {
         let blocked = nth % 100 == 99;
-        let spent = spent.get(nth as usize).copied().unwrap_or(0);
+        let spent = spent.get(nth as usize).copied().unwrap_or_default();
         let purse = household(sink, founded, secret, size.issued, (nth, blocked, spent))?;
         if blocked && filled.blocked.len() < 100 {
             filled.blocked.push(purse.voucher);
@@ -138,7 +139,7 @@ fn household(
     founded: &Founded,
     secret: &Secret,
     issued: bool,
-    (nth, blocked, spent): (u64, bool, i64),
+    (nth, blocked, spent): (u64, bool, [i64; 2]),
 ) -> Result<Purse, String> {
     let at = founded.at;
     let (like, deal, money) = (&founded.household, &founded.enrolment, &founded.allowance);
@@ -196,7 +197,6 @@ fn household(
             money.waits.into(),
         ],
     )?;
-    let spent = split(spent, founded.agreements.len());
     let parts = [PartId::new(at), PartId::new(at)];
     for (place, (agreement, share)) in founded.shares().into_iter().enumerate() {
         let part = parts[place];

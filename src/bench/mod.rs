@@ -28,7 +28,7 @@ use serde_json::json;
 
 use cluster::Cluster;
 use figures::{Figure, Report, short};
-use load::{Latency, Outcome, Plan, Pressure};
+use load::{Outcome, Plan, Pressure};
 use orders::{Mix, Orders};
 use world::{Copy, Size, World};
 
@@ -78,6 +78,8 @@ impl Database {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Section {
+    /// Whether `primeur verify` finds nothing wrong, before and after a load.
+    Books,
     /// From the start of the process to the first time that it is ready.
     Start,
     /// Redemptions a second at 1, 64 and 256 connections, against pgbench and one transaction a request.
@@ -367,7 +369,7 @@ impl Bench {
             "processors": {"server": measured.server, "database": measured.database, "load": measured.load},
             "peak_mib": peak, "waits": waits,
         }));
-        let Latency { p50, p99, .. } = measured.outcome.decided;
+        let load::Latency { p50, p99, .. } = measured.outcome.decided;
         let mut told = format!(
             "  {} {label}: {} a second, p50 {} ms, p99 {} ms; processors: server {:.2}, database {:.2}, load {:.2}; {} MiB",
             database.name(),
@@ -382,7 +384,8 @@ impl Bench {
         if let Some(waits) = waits {
             told += &format!("; {waits}");
         }
-        println!("{told}; {:?}", measured.outcome.statuses);
+        let Outcome { statuses, replays, .. } = &measured.outcome;
+        println!("{told}; {statuses:?}, {replays} replays");
         Ok(measured)
     }
 }

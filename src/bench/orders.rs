@@ -27,7 +27,7 @@ impl Mix {
 const HOT: u64 = 8;
 
 /// A replay comes so many requests after its first, or up to as many more: by then most are answered.
-const LATER: u64 = 512;
+const LATER: u64 = 100;
 
 pub struct Orders {
     cast: Arc<Cast>,

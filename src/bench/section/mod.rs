@@ -1,5 +1,6 @@
 //! What is measured, section by section.
 
+mod books;
 mod issue;
 mod large;
 mod month;
@@ -17,6 +18,7 @@ pub fn run(bench: &mut Bench, section: Section) -> Result<(), String> {
     }
     for database in bench.databases.clone() {
         match (section, database) {
+            (Section::Books, _) => books::books(bench, database)?,
             (Section::Start, _) => till::start(bench, database)?,
             (Section::Till, Database::Sqlite) => till::sqlite(bench)?,
             (Section::Till | Section::SlowDisk, _) => {}
