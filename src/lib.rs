@@ -6,11 +6,12 @@
 //!
 //! `kit < db < ledger < audit < access < http < programme < household, producer < allowance < hold < enrolment <
 //! voucher, contribution, surplus, budget < redemption < reconciliation, privacy, simulation < health, metrics, schedule,
-//! keyring, verify < routes < app < config < service < backup, demo < main`
+//! keyring, verify < routes < app < config < service < backup, demo <
+//! bench < main`
 //!
-//! `http` serves `api.rs` files, the root and the demo only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
-//! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs` and root files; `rusqlite`
-//! only in `backup.rs`.
+//! `http` serves `api.rs` files, the root, the demo and the bench only. A neighbour calls another's `mod.rs`, never its `store.rs`. `diesel`
+//! appears only in `db/`, in `store.rs` and in `kit`'s type impls; `actix_web` only in `http/`, `api.rs`, root files and the bench; `rusqlite`
+//! only in `backup.rs` and the bench, which no build has that serves households.
 //! `tests/tidy.rs` holds the rule.
 
 pub mod access;
@@ -18,6 +19,8 @@ pub mod allowance;
 pub mod app;
 pub mod audit;
 pub mod backup;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod budget;
 pub mod config;
 pub mod contribution;

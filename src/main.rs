@@ -83,6 +83,9 @@ enum Command {
         #[command(subcommand)]
         command: Admin,
     },
+    /// Measure what this machine's disk and both databases carry, on throwaway databases.
+    #[cfg(feature = "bench")]
+    Bench(primeur::bench::Options),
 }
 
 #[derive(Subcommand)]
@@ -174,6 +177,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, String> {
         Command::Verify => return verify_database(&config),
         Command::Backup { file } => return back_up(&config, &file),
         Command::Restore { file, although_wrong } => return restore(&config, &file, although_wrong),
+        #[cfg(feature = "bench")]
+        Command::Bench(options) => primeur::bench::run(&options)?,
         Command::Simulate { file, preset, json } => simulate(&file, preset, json)?,
         Command::Keys { command } => {
             let (db, settings) = (open_current(&config)?, config.keyring());

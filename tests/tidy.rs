@@ -87,18 +87,18 @@ fn ranks(lib: &str) -> BTreeMap<String, usize> {
 
 fn words(file: &Source, product: &str, complain: &mut impl FnMut(String)) {
     let unit = file.unit();
-    let speaks_http = unit == "http" || file.is("api.rs") || file.is_root();
+    let speaks_http = unit == "http" || file.is("api.rs") || file.is_root() || unit == "bench";
     if has_word(product, "diesel") && !(["db", "kit"].contains(&unit) || file.is("store.rs")) {
         complain("diesel is for db, kit and store.rs".to_owned());
     }
-    if has_word(product, "rusqlite") && file.path != "src/backup.rs" {
-        complain("rusqlite is for backup.rs".to_owned());
+    if has_word(product, "rusqlite") && file.path != "src/backup.rs" && unit != "bench" {
+        complain("rusqlite is for backup.rs and the bench".to_owned());
     }
     if has_word(product, "actix_web") && !speaks_http {
         complain("actix_web is for http, api.rs and root files".to_owned());
     }
     for refused in [".unwrap()", "todo!", "unimplemented!", "dbg!", "println!", "eprintln!", "print!", "unsafe "] {
-        let may = refused.contains("print") && (unit == "main" || unit == "demo");
+        let may = refused.contains("print") && ["main", "demo", "bench"].contains(&unit);
         if !may && product.contains(refused) {
             complain(format!("{} is not for src", refused.trim()));
         }
@@ -132,8 +132,8 @@ fn imports(file: &Source, product: &str, ranks: &BTreeMap<String, usize>, compla
         if target == unit {
             continue;
         }
-        // the demo starts the service, as `service.rs` does
-        let speaks_http = file.is("api.rs") || file.is_root() || unit == "demo";
+        // the demo starts the service, as `service.rs` does, and the bench founds its worlds with its state
+        let speaks_http = file.is("api.rs") || file.is_root() || unit == "demo" || unit == "bench";
         match ranks.get(target) {
             None => complain(format!("{shown}: src/lib.rs does not rank {target}")),
             Some(_) if target == "http" && speaks_http => {}

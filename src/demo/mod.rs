@@ -4,7 +4,7 @@ mod arrivals;
 mod chance;
 mod founding;
 mod life;
-mod numbers;
+pub(crate) mod numbers;
 mod scenes;
 mod territory;
 mod till;

@@ -103,7 +103,8 @@ pub fn post(conn: &mut Conn, now: Instant, entries: &[Entry]) -> Result<()> {
 }
 
 impl Transfer {
-    fn record(entry: &Entry, now: Instant) -> Self {
+    /// The line that an entry makes, with its digest.
+    pub(crate) fn record(entry: &Entry, now: Instant) -> Self {
         let mut transfer = Transfer {
             id: TransferId::new(now),
             debit_account: entry.debit,

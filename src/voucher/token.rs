@@ -73,7 +73,8 @@ impl Token {
         let signature: &[u8; 64] = signature.try_into().map_err(|_| BadToken)?;
 
         let [version, k0, k1, k2, k3, voucher @ .., f0, f1, t0, t1, c0, c1] = *signed;
-        if version != VERSION || !keys.verify(KeyId([k0, k1, k2, k3]), &message(signed), signature) {
+        let genuine = || keys.verify(KeyId([k0, k1, k2, k3]), &message(signed), signature);
+        if version != VERSION || !(trusts_cards() || genuine()) {
             return Err(BadToken);
         }
         let day = |bytes| Day::from_days_since_2000(u16::from_be_bytes(bytes).into());
@@ -84,6 +85,18 @@ impl Token {
             offline_ceiling: Cents(i64::from(u16::from_be_bytes([c0, c1])) * 100),
         })
     }
+}
+
+/// Whether a benchmark asks what checking costs: by `PRIMEUR_BENCH_TRUST_CARDS`, in its own build only.
+#[cfg(feature = "bench")]
+fn trusts_cards() -> bool {
+    static TRUSTS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *TRUSTS.get_or_init(|| std::env::var_os("PRIMEUR_BENCH_TRUST_CARDS").is_some())
+}
+
+#[cfg(not(feature = "bench"))]
+const fn trusts_cards() -> bool {
+    false
 }
 
 /// The purpose goes first, so that a signature made for something else is never one of a voucher.
