@@ -353,7 +353,8 @@ impl Bench {
             _ => None,
         };
         let used = |bench: &Bench| {
-            let database = bench.cluster.as_ref().filter(|_| database == Database::Postgresql).map_or(0.0, Cluster::cpu);
+            let database =
+                bench.cluster.as_ref().filter(|_| database == Database::Postgresql).map_or(0.0, Cluster::cpu);
             [machine::cpu(server.pid()), database, machine::cpu(std::process::id())]
         };
         machine::forget_peak(server.pid())?;

@@ -50,6 +50,11 @@ impl Settings {
     }
 }
 
+/// Each statement is planned once, for any number of ids, and by the indexes: a plan made while a table is small would read
+/// all of it later, when it is large.
+const BY_ID: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
+                     SET enable_mergejoin = off; SET jit = off";
+
 #[derive(Clone)]
 enum Target {
     Postgres { address: Address, password_file: Option<PathBuf> },
@@ -74,11 +79,18 @@ pub struct Manager {
     target: Target,
     wait: Duration,
     statement: Duration,
+    batches: bool,
 }
 
 impl Manager {
     pub fn new(settings: &Settings) -> Result<Self, String> {
-        Ok(Manager { target: Target::of(settings)?, wait: settings.wait, statement: settings.statement })
+        let (wait, statement) = (settings.wait, settings.statement);
+        Ok(Manager { target: Target::of(settings)?, wait, statement, batches: false })
+    }
+
+    /// The same for connections that do nothing but batches of look-ups by id.
+    pub fn for_batches(&self) -> Self {
+        Manager { batches: true, ..self.clone() }
     }
 
     pub fn is_postgres(&self) -> bool {
@@ -127,6 +139,9 @@ impl Manager {
                      SET idle_in_transaction_session_timeout = {statement}",
                 ))
                 .map_err(r2d2::Error::QueryError)?;
+                if self.batches {
+                    conn.batch_execute(BY_ID).map_err(r2d2::Error::QueryError)?;
+                }
                 Ok(Conn::Pg(conn))
             }
             Target::Sqlite { path } => {

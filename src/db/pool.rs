@@ -7,12 +7,13 @@ use std::time::Duration;
 use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
 use diesel::prelude::*;
 use diesel::r2d2;
-use diesel::sql_types::Nullable;
+use diesel::sql_types::{BigInt, Nullable};
 
 use super::backend::Conn;
 use super::connect::{Manager, Settings, end};
 use super::figures::{Figures, Gauges, Waiting};
 use super::schema::clock;
+use super::set::{unnested, verbatim};
 use super::turn::{Turn, Turns};
 use super::wipe;
 use crate::kit::error::{Error, Result};
@@ -34,6 +35,9 @@ const IDENTITIES: i64 = 0x7072_696d_6575_7204;
 /// Every zone's midnight lies on a quarter of an hour of UTC: seconds between two that may be one.
 const MIDNIGHTS: i64 = 900;
 
+/// Writers of batches at most.
+pub const MOST_WRITERS: u32 = 16;
+
 /// How often a transaction is tried again when the database asks for it.
 const TRIES: u32 = 10;
 
@@ -47,6 +51,8 @@ const MAX_AHEAD_SECONDS: i64 = 3600;
 #[derive(Clone)]
 pub struct Db {
     pool: diesel::r2d2::Pool<Manager>,
+    /// Of connections of their own, for batches on PostgreSQL.
+    batches: Option<diesel::r2d2::Pool<Manager>>,
     manager: Manager,
     clock: Arc<dyn Clock>,
     /// The latest time that this process has written at: time does not go back, even where the clock does.
@@ -65,17 +71,18 @@ impl Db {
     /// Connects, without touching the schema.
     pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self> {
         let manager = Manager::new(settings).map_err(Error::Unavailable)?;
-        let pool = r2d2::Pool::builder()
-            .max_size(settings.connections)
-            .min_idle(Some(1))
-            .connection_timeout(settings.wait)
-            .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build(manager.clone())
-            .map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))?;
+        let pool = |manager: Manager, most: u32, idle: u32| {
+            let pool = r2d2::Pool::builder().max_size(most).min_idle(Some(idle)).connection_timeout(settings.wait);
+            let pool = pool.error_handler(Box::new(r2d2::NopErrorHandler)).build(manager);
+            pool.map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))
+        };
+        // opened by whoever writes the first batch
+        let batches = manager.is_postgres().then(|| pool(manager.for_batches(), MOST_WRITERS, 0)).transpose()?;
+        let pool = pool(manager.clone(), settings.connections, 1)?;
         let writer = (!manager.is_postgres()).then(Arc::default);
         let (latest, wait) = (Arc::new(AtomicI64::new(0)), settings.wait);
         let (erased, wiped) = (Arc::new(AtomicU64::new(1)), Arc::default());
-        let db = Db { pool, manager, clock, latest, wait, writer, gauges: Arc::default(), erased, wiped };
+        let db = Db { pool, batches, manager, clock, latest, wait, writer, gauges: Arc::default(), erased, wiped };
         db.manager.warn(&mut *db.connection()?)?;
         Ok(db)
     }
@@ -143,6 +150,15 @@ impl Db {
         self.again(|| {
             let _turn = self.turn()?;
             self.transaction(&mut *self.connection()?, announce, &mut work)
+        })
+    }
+
+    /// [`Db::write`] for many requests at once, on a connection whose plans are made for that.
+    pub fn write_batch<T>(&self, mut work: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
+        let Some(batches) = &self.batches else { return self.write(work) };
+        self.again(|| {
+            let mut conn = batches.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))?;
+            self.transaction(&mut conn, announce, &mut work)
         })
     }
 
@@ -239,7 +255,7 @@ impl Db {
     fn reckon(&self, conn: &mut Conn) -> Result<Instant> {
         let (kept, its_own): (Instant, Option<Instant>) = match conn {
             Conn::Pg(conn) => {
-                let its_own = diesel::dsl::sql::<Nullable<ty::Instant>>("clock_timestamp()");
+                let its_own = verbatim::<Nullable<ty::Instant>>("clock_timestamp()");
                 clock::table.select((clock::reached, its_own)).first(conn)?
             }
             Conn::Sqlite(conn) => (clock::table.select(clock::reached).first(conn)?, None),
@@ -328,22 +344,22 @@ pub fn wait_in(conn: &mut Conn, queue: Queue) -> Result<()> {
         // whoever shares these bytes with another waits for them, and nothing worse
         Queue::TypedCodes([a, b, c, d, e, f, g, h, ..]) => i64::from_be_bytes([a, b, c, d, e, f, g, h]),
     };
-    lock(conn, "SELECT pg_advisory_xact_lock($1)", queue)
+    lock(conn, "SELECT pg_advisory_xact_lock(", queue)
 }
 
 /// Makes a writer known to [`Db::read_settled`], before it reads the clock.
 fn announce(conn: &mut Conn) -> Result<()> {
-    lock(conn, "SELECT pg_advisory_xact_lock_shared($1)", WRITERS)
+    lock(conn, "SELECT pg_advisory_xact_lock_shared(", WRITERS)
 }
 
 /// Waits for the end of every writer that is known, and holds up the others.
 fn pass_writers(conn: &mut Conn) -> Result<()> {
-    lock(conn, "SELECT pg_advisory_xact_lock($1)", WRITERS)
+    lock(conn, "SELECT pg_advisory_xact_lock(", WRITERS)
 }
 
-fn lock(conn: &mut Conn, statement: &str, lock: i64) -> Result<()> {
+fn lock(conn: &mut Conn, statement: &'static str, lock: i64) -> Result<()> {
     if let Conn::Pg(conn) = conn {
-        diesel::sql_query(statement).bind::<diesel::sql_types::BigInt, _>(lock).execute(conn)?;
+        unnested(statement, (lock.into_sql::<BigInt>(),), ")").execute(conn)?;
     }
     Ok(())
 }

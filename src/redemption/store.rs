@@ -1,13 +1,16 @@
 //! The SQL of redemptions, their lines, and voids.
 
+use diesel::pg::PgConnection;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::{BasketLine, Purchase};
 use crate::db::schema::{holds, redemption_lines, redemptions, voids, vouchers};
-use crate::db::{Conn, Page, SumCents, any_of};
+use crate::db::{Conn, Page, SumCents, any_of, column, unnested};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, HoldId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
 use crate::kit::money::Cents;
+use crate::kit::sql::ty;
 use crate::kit::time::Instant;
 use crate::programme::Category;
 
@@ -76,7 +79,7 @@ pub fn insert(
     }
     match conn {
         Conn::Pg(conn) => {
-            diesel::insert_into(redemptions::table).values(purchases).execute(conn)?;
+            insert_unnested(conn, purchases)?;
             if !lines.is_empty() {
                 diesel::insert_into(redemption_lines::table).values(&lines).execute(conn)?;
             }
@@ -91,6 +94,35 @@ pub fn insert(
         }
     }
     Ok(lines)
+}
+
+fn insert_unnested(conn: &mut PgConnection, purchases: &[Redemption]) -> Result<()> {
+    let ids = (
+        column::<ty::Id, _, _>(purchases, |p| p.id),
+        column::<ty::Id, _, _>(purchases, |p| p.voucher_id),
+        column::<ty::Id, _, _>(purchases, |p| p.enrolment_id),
+        column::<ty::Id, _, _>(purchases, |p| p.producer_id),
+        column::<ty::Id, _, _>(purchases, |p| p.stall_id),
+        column::<ty::Id, _, _>(purchases, |p| p.person_id),
+    );
+    let rest = (
+        column::<Text, _, _>(purchases, |p| p.siret.clone()),
+        column::<BigInt, _, _>(purchases, |p| p.basket_cents.0),
+        column::<BigInt, _, _>(purchases, |p| p.covered_cents.0),
+        column::<ty::Instant, _, _>(purchases, |p| p.void_until),
+        column::<ty::Instant, _, _>(purchases, |p| p.occurred_at),
+        column::<ty::Instant, _, _>(purchases, |p| p.recorded_at),
+        column::<BigInt, _, _>(purchases, |p| p.surplus_cents.0),
+        column::<Nullable<ty::Id>, _, _>(purchases, |p| p.hold_id),
+    );
+    let insert = unnested(
+        "INSERT INTO redemptions (id, voucher_id, enrolment_id, producer_id, stall_id, person_id, siret, basket_cents, \
+         covered_cents, void_until, occurred_at, recorded_at, surplus_cents, hold_id) SELECT * FROM unnest(",
+        (ids, rest),
+        ")",
+    );
+    insert.execute(conn)?;
+    Ok(())
 }
 
 pub fn insert_void(conn: &mut Conn, void: &Void) -> Result<()> {

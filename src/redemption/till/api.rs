@@ -131,7 +131,7 @@ impl Work for Counter {
     }
 
     fn run(&self, items: &[Item]) -> Vec<Option<Told>> {
-        let failure = match self.db.write(|conn, now| decide_all(conn, now, items)) {
+        let failure = match self.db.write_batch(|conn, now| decide_all(conn, now, items)) {
             Ok(told) => return told,
             Err(failure) => failure,
         };
