@@ -55,10 +55,12 @@ impl Cluster {
         command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
         if let Some(slower) = slower {
             let library = self.directory.join("slow-sync.so");
-            output(Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).args([
-                &format!("-DMICROSECONDS={}", slower.as_micros()),
-                "scripts/bench.d/slow-sync.c",
-            ]))?;
+            output(
+                Command::new("cc")
+                    .args(["-O2", "-shared", "-fPIC", "-o"])
+                    .arg(&library)
+                    .args([&format!("-DMICROSECONDS={}", slower.as_micros()), "scripts/bench.d/slow-sync.c"]),
+            )?;
             command.env("SERVER_PRELOAD", &library);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(told)?).stderr(log);

@@ -92,7 +92,9 @@ impl Figure {
         aim: Option<Aim>,
     ) -> Self {
         let ratios: Vec<f64> = match &base {
-            Some(base) => ours.values.iter().zip(&base.values).filter(|(_, b)| **b != 0.0).map(|(a, b)| a / b).collect(),
+            Some(base) => {
+                ours.values.iter().zip(&base.values).filter(|(_, b)| **b != 0.0).map(|(a, b)| a / b).collect()
+            }
             // a limit on the thing itself
             None if aim.is_some() => ours.values.clone(),
             None => Vec::new(),

@@ -3,9 +3,7 @@
 use super::founding::{Founded, Seller};
 use super::sink::{Cell, Sink, Table};
 use super::world::{Size, span};
-use crate::kit::id::{
-    AccountId, AllowanceId, EnrolmentId, HouseholdId, PartId, RedemptionId, VoucherId,
-};
+use crate::kit::id::{AccountId, AllowanceId, EnrolmentId, HouseholdId, PartId, RedemptionId, VoucherId};
 use crate::kit::keys::{Secret, sha256};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Zone};
@@ -24,10 +22,7 @@ const KEYS: usize = 8;
 pub const SESSIONS: usize = 9;
 
 pub const TABLES: &[Table] = &[
-    (
-        "households",
-        "id, organisation_id, reference, adults, children, commune_code, created_at, contacted_at",
-    ),
+    ("households", "id, organisation_id, reference, adults, children, commune_code, created_at, contacted_at"),
     (
         "enrolments",
         "id, household_id, programme_id, organisation_id, adults, children, commune_code, state, starts_on, \
@@ -229,10 +224,7 @@ fn household(
         journal(sink, at, &transfer(own.available, own.committed, TransferCode::Commit))?;
         if issued {
             let left = Cents(share.0 - spent[place]);
-            sink.row(
-                ACCOUNTS,
-                &[part.into(), agreement.into(), "allowance".into(), Cell::Null, left.into()],
-            )?;
+            sink.row(ACCOUNTS, &[part.into(), agreement.into(), "allowance".into(), Cell::Null, left.into()])?;
             journal(sink, at, &transfer(own.committed, part.cast(), TransferCode::Issue))?;
         }
     }
@@ -382,7 +374,8 @@ pub fn totals(founded: &Founded, size: Size, literal: impl Fn(&[u8; 16]) -> Stri
     }
     if let Some(set) = founded.allowance.funding_set_id {
         let id = literal(set.as_bytes());
-        statements += &format!("UPDATE funding_sets SET cumulated_cents = cumulated_cents + {whole} WHERE id = {id};\n");
+        statements +=
+            &format!("UPDATE funding_sets SET cumulated_cents = cumulated_cents + {whole} WHERE id = {id};\n");
     }
     statements
 }

@@ -82,7 +82,9 @@ pub fn found(state: &State, size: Size, first: Day) -> std::result::Result<Found
         let draft = draft(first, commune.clone())?;
         let programme = programme::create(conn, now, &manager, &draft)?.id;
         let needed = AMOUNT.saturating_mul(i64::try_from(size.households + 1).unwrap_or(i64::MAX));
-        for (place, (funder, share_weight)) in [&funder, &other].into_iter().zip(WEIGHTS).enumerate().take(size.agreements) {
+        for (place, (funder, share_weight)) in
+            [&funder, &other].into_iter().zip(WEIGHTS).enumerate().take(size.agreements)
+        {
             let new = NewAgreement {
                 funder: funder.organisation,
                 reference: text(&format!("BANC-{place}"))?,
@@ -138,14 +140,7 @@ pub fn found(state: &State, size: Size, first: Day) -> std::result::Result<Found
 }
 
 /// An organisation with a person, who acts at once.
-fn join(
-    conn: &mut Conn,
-    now: Instant,
-    state: &State,
-    by: &Actor,
-    kind: OrganisationKind,
-    what: &str,
-) -> Result<Actor> {
+fn join(conn: &mut Conn, now: Instant, state: &State, by: &Actor, kind: OrganisationKind, what: &str) -> Result<Actor> {
     let new = NewOrganisation { kind, name: text(what)? };
     let organisation = access::create_organisation(conn, now, by, &new)?.id;
     let email = text(&format!("{what}@bench.example"))?;

@@ -374,7 +374,8 @@ impl Bench {
             _ => None,
         };
         let used = |bench: &Bench| {
-            let database = bench.cluster.as_ref().filter(|_| database == Database::Postgresql).map_or(0.0, Cluster::cpu);
+            let database =
+                bench.cluster.as_ref().filter(|_| database == Database::Postgresql).map_or(0.0, Cluster::cpu);
             let server = servers.iter().map(|server| machine::cpu(server.pid())).sum();
             [server, database, machine::cpu(std::process::id())]
         };

@@ -39,7 +39,8 @@ pub fn issue(bench: &mut Bench, database: Database) -> Result<(), String> {
     }
     bench.forget(&world);
     let of = Some(database.name());
-    let name = format!("issuing a month for {} households ÷ one bare INSERT … SELECT of the same rows", size.households);
+    let name =
+        format!("issuing a month for {} households ÷ one bare INSERT … SELECT of the same rows", size.households);
     let ours = Series::new("the scheduler", "s", ours);
     let base = Series::new("INSERT … SELECT of the rows written (accounts, transfers, allowances, parts)", "s", all);
     bench.figure(Figure::new("issue", name, of, ours.clone(), Some(base), Aim::less(4.0, 2.0)));
@@ -96,4 +97,3 @@ fn bare_table(file: &Path, table: &str) -> Result<String, String> {
     }
     Ok(made)
 }
-

@@ -36,7 +36,8 @@ pub fn month(bench: &mut Bench, database: Database) -> Result<(), String> {
         theirs.push(begun.elapsed().as_secs_f64());
     }
     bench.forget(&world);
-    let (name, program) = (size.purchases, ["psql's own copy", "sqlite3 -csv"][usize::from(database == Database::Sqlite)]);
+    let (name, program) =
+        (size.purchases, ["psql's own copy", "sqlite3 -csv"][usize::from(database == Database::Sqlite)]);
     let aim = match database {
         Database::Postgresql => Aim::less(1.2, 0.9),
         Database::Sqlite => Aim::less(1.0, 0.8),

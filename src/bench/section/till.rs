@@ -221,9 +221,7 @@ pub fn checkpoint(bench: &mut Bench) -> Result<(), String> {
 pub fn open(bench: &mut Bench, database: Database) -> Result<(), String> {
     let (size, aim, state) = match database {
         Database::Postgresql => (bench.usual(), Aim::less(25.0, 10.0), String::new()),
-        Database::Sqlite => {
-            (aged(bench), Aim::less(130.0, 45.0), format!(", after {} redemptions", bench.scale.aged))
-        }
+        Database::Sqlite => (aged(bench), Aim::less(130.0, 45.0), format!(", after {} redemptions", bench.scale.aged)),
     };
     let world = bench.world(database, size)?;
     let (mut p99, mut sync, mut p50) = (Vec::new(), Vec::new(), Vec::new());
