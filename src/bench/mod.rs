@@ -19,6 +19,7 @@ mod sink;
 mod world;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -250,6 +251,11 @@ impl Bench {
         }
         let Scale { households, rounds, seconds, .. } = self.scale;
         self.tell("primeur", env!("CARGO_PKG_VERSION").to_owned());
+        // told where they are at hand
+        for (name, program, arguments) in [("commit", "git", "rev-parse HEAD"), ("compiler", "rustc", "--version")] {
+            let said = machine::output(Command::new(program).args(arguments.split(' '))).unwrap_or_default();
+            self.tell(name, said.trim().to_owned());
+        }
         self.tell("processors", machine::processor());
         self.tell("memory", machine::total_memory());
         self.tell("load before", machine::load());
