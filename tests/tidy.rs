@@ -295,7 +295,7 @@ fn every_name_that_is_ranked_is_there() {
     }
 }
 
-const LIB: &str = "//! `kit < db < access, ledger <\n//! http < programme < routes < main`\n";
+const LIB: &str = "//! `kit < db < access, ledger <\n//! http < programme < routes < bench < main`\n";
 
 #[track_caller]
 fn planted(path: &str, text: &str, complaint: &str) {
@@ -323,6 +323,8 @@ fn a_planted_import_against_the_order_is_caught() {
     planted("src/programme/mod.rs", "use crate::novelty;", "does not rank novelty");
     planted("src/main.rs", "use primeur::programme;", "");
     planted("src/access/api.rs", "use crate::http::State;", "");
+    planted("src/bench/world.rs", "use crate::http::State;", "");
+    planted("src/programme/mod.rs", "use crate::bench::run;", "programme does not come after bench");
     planted("src/programme/mod.rs", "use crate::http::State;", "http is for api.rs");
     planted("src/programme/mod.rs", "// crate::routes\nconst A: &str = \"crate::routes\";", "");
     planted("src/ledger/mod.rs", "crate::text_enum! { pub enum A {} }", "");
@@ -340,6 +342,9 @@ fn a_planted_word_in_the_wrong_place_is_caught() {
     planted("src/programme/mod.rs", "// no .unwrap() here\n#[cfg(test)]\nmod tests {\n a.unwrap() }", "");
     planted("src/programme/mod.rs", "fn f() { println!(\"a\") }", "println! is not");
     planted("src/main.rs", "fn f() { println!(\"a\") }", "");
+    planted("src/bench/load.rs", "use actix_web::rt;\nuse rusqlite::Connection;\nfn f() { print!(\"a\") }", "");
+    planted("src/bench/load.rs", "fn f() { a.unwrap(); }", ".unwrap() is not");
+    planted("src/bench/load.rs", "use diesel::prelude::*;", "diesel is for");
     planted("src/programme/mod.rs", "fn f<'a>(c: &'a str) { if c == '\"' { todo!() } }", "todo! is not");
     planted("src/programme/mod.rs", "fn f() { r#\"dbg!(\" \"#; }", "");
     planted("src/programme/mod.rs", concat!("// TO", "DO: later"), "says");

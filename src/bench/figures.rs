@@ -137,7 +137,7 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n{:<74} {:>22} {:>22} {:>22} {:>9} {:>8}  verdict",
+            "\n{:<98} {:>22} {:>22} {:>22} {:>9} {:>8}  verdict",
             "what", "ours: median (spread)", "against", "ratio (spread)", "at least", "stretch"
         );
         for figure in &self.figures {
@@ -145,7 +145,7 @@ impl Report {
             let (least, stretch) = figure.aim.map_or_else(Default::default, |a| (short(a.at_least), short(a.stretch)));
             let _ = writeln!(
                 text,
-                "{:<74} {:>22} {:>22} {:>22} {least:>9} {stretch:>8}  {}",
+                "{:<98} {:>22} {:>22} {:>22} {least:>9} {stretch:>8}  {}",
                 format!("{database}{}", figure.name),
                 shown(figure.ours_middle, figure.ours.unit),
                 figure.base.as_ref().map_or(String::new(), |base| shown(figure.base_middle, base.unit)),
@@ -178,7 +178,10 @@ pub fn short(value: f64) -> String {
 fn shown(middle: Option<Middle>, unit: &str) -> String {
     let Some(Middle { median, least, most }) = middle else { return "-".to_owned() };
     let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
-    format!("{} ({}-{}){unit}", short(median), short(least), short(most))
+    match least == most {
+        true => format!("{}{unit}", short(median)),
+        false => format!("{} ({}-{}){unit}", short(median), short(least), short(most)),
+    }
 }
 
 #[cfg(test)]

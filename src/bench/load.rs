@@ -22,10 +22,13 @@ pub struct Outcome {
     /// Answers by status, warming up left out; 0 for those that never came.
     pub statuses: BTreeMap<u16, u64>,
     pub replays: u64,
-    /// Milliseconds, of what was decided: all but 503 and what never came.
+    /// Milliseconds, of what was decided: all but 503 and what never came. In an open loop from when it was due,
     pub decided: Latency,
-    /// Milliseconds, of 503.
+    /// and from when it was sent.
+    pub decided_once_sent: Latency,
+    /// The same two of 503.
     pub turned_away: Latency,
+    pub turned_away_once_sent: Latency,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -37,7 +40,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    fn of(micros: &mut [u32]) -> Self {
+    fn of(mut micros: Vec<u32>) -> Self {
         micros.sort_unstable();
         let at = |part: f64| {
             let place = ((micros.len() as f64 * part).ceil() as usize).clamp(1, micros.len().max(1)) - 1;
@@ -78,7 +81,7 @@ pub struct Plan {
 
 struct Shared {
     orders: Orders,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     begun: Instant,
     plan: Plan,
     state: RefCell<Counts>,
@@ -89,28 +92,33 @@ struct Counts {
     next: u64,
     statuses: BTreeMap<u16, u64>,
     replays: u64,
-    decided: Vec<u32>,
-    turned_away: Vec<u32>,
+    decided: [Vec<u32>; 2],
+    turned_away: [Vec<u32>; 2],
     idle: Vec<Connection>,
     open: usize,
     waiting: VecDeque<u64>,
 }
 
 impl Shared {
-    fn count(&self, from: Instant, seen: Option<Seen>) {
-        if from < self.begun + self.plan.warm {
+    fn count(&self, due: Instant, sent: Instant, seen: Option<Seen>) {
+        if due < self.begun + self.plan.warm {
             return;
         }
-        let micros = u32::try_from(from.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let micros = [due, sent].map(|from| u32::try_from(from.elapsed().as_micros()).unwrap_or(u32::MAX));
         let mut counts = self.state.borrow_mut();
         let status = seen.map_or(0, |seen| seen.status);
         *counts.statuses.entry(status).or_default() += 1;
         counts.replays += u64::from(seen.is_some_and(|seen| seen.replay));
         match status {
             0 => {}
-            503 => counts.turned_away.push(micros),
-            _ => counts.decided.push(micros),
+            503 => counts.turned_away.iter_mut().zip(micros).for_each(|(all, one)| all.push(one)),
+            _ => counts.decided.iter_mut().zip(micros).for_each(|(all, one)| all.push(one)),
         }
+    }
+
+    /// A new connection, to each server in turn.
+    async fn connect(&self, place: usize) -> std::io::Result<Connection> {
+        Connection::open(self.addresses[place % self.addresses.len()]).await
     }
 
     fn end(&self) -> Instant {
@@ -118,10 +126,10 @@ impl Shared {
     }
 }
 
-/// Puts a server under load.
-pub fn press(address: SocketAddr, orders: Orders, plan: Plan) -> Result<Outcome, String> {
+/// Puts a server under load, or several in equal parts.
+pub fn press(addresses: Vec<SocketAddr>, orders: Orders, plan: Plan) -> Result<Outcome, String> {
     let begun = Instant::now();
-    let shared = Rc::new(Shared { orders, address, begun, plan, state: RefCell::default() });
+    let shared = Rc::new(Shared { orders, addresses, begun, plan, state: RefCell::default() });
     let load = Rc::clone(&shared);
     rt::System::new().block_on(async move {
         match plan.pressure {
@@ -129,14 +137,14 @@ pub fn press(address: SocketAddr, orders: Orders, plan: Plan) -> Result<Outcome,
             Pressure::Open { rate, connections } => open(&load, rate, connections).await,
         }
     })?;
-    let mut counts = shared.state.take();
-    let outcome = Outcome {
-        seconds: plan.lasting.as_secs_f64(),
-        statuses: counts.statuses,
-        replays: counts.replays,
-        decided: Latency::of(&mut counts.decided),
-        turned_away: Latency::of(&mut counts.turned_away),
-    };
+    // the last answers may come long after the last request was due
+    let seconds = begun.elapsed().saturating_sub(plan.warm).as_secs_f64();
+    let counts = shared.state.take();
+    let [decided, decided_once_sent] = counts.decided.map(Latency::of);
+    let [turned_away, turned_away_once_sent] = counts.turned_away.map(Latency::of);
+    let Counts { statuses, replays, .. } = counts;
+    let outcome =
+        Outcome { seconds, statuses, replays, decided, decided_once_sent, turned_away, turned_away_once_sent };
     match outcome.statuses.keys().any(|status| *status != 0) {
         true => Ok(outcome),
         false => Err("the server gave no answer at all".to_owned()),
@@ -144,23 +152,24 @@ pub fn press(address: SocketAddr, orders: Orders, plan: Plan) -> Result<Outcome,
 }
 
 async fn closed(shared: &Rc<Shared>, connections: usize) -> Result<(), String> {
-    let workers: Vec<_> = (0..connections).map(|_| rt::spawn(work(Rc::clone(shared)))).collect();
+    let workers: Vec<_> = (0..connections).map(|place| rt::spawn(work(Rc::clone(shared), place))).collect();
     for worker in workers {
         worker.await.map_err(|e| format!("the load failed: {e}"))?;
     }
     Ok(())
 }
 
-async fn work(shared: Rc<Shared>) {
+async fn work(shared: Rc<Shared>, place: usize) {
     let (mut body, mut request) = (Vec::with_capacity(512), Vec::with_capacity(2048));
     let mut connection = None;
     while Instant::now() < shared.end() {
         let mut link = match connection.take() {
             Some(link) => link,
-            None => match Connection::open(shared.address).await {
+            None => match shared.connect(place).await {
                 Ok(link) => link,
                 Err(_) => {
-                    shared.count(Instant::now(), None);
+                    let now = Instant::now();
+                    shared.count(now, now, None);
                     rt::time::sleep(Duration::from_millis(20)).await;
                     continue;
                 }
@@ -174,7 +183,7 @@ async fn work(shared: Rc<Shared>) {
         shared.orders.write(nth, &mut body, &mut request);
         let from = Instant::now();
         let seen = link.exchange(&request).await.ok();
-        shared.count(from, seen);
+        shared.count(from, from, seen);
         connection = seen.map(|_| link);
     }
 }
@@ -214,7 +223,7 @@ async fn open(shared: &Rc<Shared>, rate: f64, most: usize) -> Result<(), String>
         for _ in 0..count {
             shared.state.borrow_mut().waiting.push_back(nth);
             nth += 1;
-            let link = {
+            let (link, place) = {
                 let mut counts = shared.state.borrow_mut();
                 let link = counts.idle.pop();
                 if link.is_none() {
@@ -223,9 +232,9 @@ async fn open(shared: &Rc<Shared>, rate: f64, most: usize) -> Result<(), String>
                     }
                     counts.open += 1;
                 }
-                link
+                (link, counts.open)
             };
-            tasks.push_back(rt::spawn(serve(Rc::clone(shared), link, due)));
+            tasks.push_back(rt::spawn(serve(Rc::clone(shared), place, link, due)));
             while tasks.front().is_some_and(|task| task.is_finished()) {
                 tasks.pop_front();
             }
@@ -238,24 +247,25 @@ async fn open(shared: &Rc<Shared>, rate: f64, most: usize) -> Result<(), String>
 }
 
 /// Sends what waits, until nothing does, and lays the connection back.
-async fn serve(shared: Rc<Shared>, link: Option<Connection>, due: impl Fn(u64) -> Instant) {
+async fn serve(shared: Rc<Shared>, place: usize, link: Option<Connection>, due: impl Fn(u64) -> Instant) {
     let (mut body, mut request) = (Vec::with_capacity(512), Vec::with_capacity(2048));
     let mut link = match link {
         Some(link) => Some(link),
-        None => Connection::open(shared.address).await.ok(),
+        None => shared.connect(place).await.ok(),
     };
     loop {
         let Some(nth) = shared.state.borrow_mut().waiting.pop_front() else { break };
         shared.orders.write(nth, &mut body, &mut request);
         // nobody is kept waiting for ever after the end
         let late = Instant::now() > shared.end() + Duration::from_secs(10);
+        let sent = Instant::now();
         let seen = match &mut link {
             Some(link) if !late => link.exchange(&request).await.ok(),
             _ => None,
         };
-        shared.count(due(nth), seen);
+        shared.count(due(nth), sent, seen);
         if seen.is_none() && !late {
-            link = Connection::open(shared.address).await.ok();
+            link = shared.connect(place).await.ok();
         }
     }
     let mut counts = shared.state.borrow_mut();
@@ -271,9 +281,8 @@ mod tests {
 
     #[test]
     fn ninety_nine_of_a_hundred_are_no_slower_than_the_p99() {
-        let mut micros: Vec<u32> = (1..=200).rev().map(|n| n * 1000).collect();
-        let latency = Latency::of(&mut micros);
+        let latency = Latency::of((1..=200).rev().map(|n| n * 1000).collect());
         assert_eq!(latency, Latency { count: 200, p50: 100.0, p99: 198.0, most: 200.0 });
-        assert_eq!(Latency::of(&mut []), Latency::default());
+        assert_eq!(Latency::of(Vec::new()), Latency::default());
     }
 }

@@ -19,6 +19,7 @@ mod sink;
 mod world;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -30,6 +31,7 @@ use cluster::Cluster;
 use figures::{Figure, Report, short};
 use load::{Outcome, Plan, Pressure};
 use orders::{Mix, Orders};
+use server::Server;
 use world::{Copy, Size, World};
 
 #[derive(Args)]
@@ -86,6 +88,8 @@ pub enum Section {
     Till,
     /// The same with replays, hot cards and refusals.
     Mixes,
+    /// A second server on the same database (PostgreSQL only).
+    Servers,
     /// One connection alone.
     Lone,
     /// What the signature of the QR code costs.
@@ -148,6 +152,11 @@ const FULL: Scale = Scale {
 
 const USUAL: Scale = Scale { rounds: 3, seconds: 5, ..FULL };
 
+/// MiB that a thousand purchases, and a thousand households, take on the disk with their indexes, and what is written
+/// beside them while they come.
+const PURCHASES: f64 = 2.4;
+const HOUSEHOLDS: f64 = 3.2;
+
 /// The run, as its sections see it.
 struct Bench {
     scale: Scale,
@@ -167,7 +176,7 @@ struct Measured {
     server: f64,
     database: f64,
     load: f64,
-    /// MiB.
+    /// MiB, of all servers.
     peak: f64,
 }
 
@@ -242,6 +251,11 @@ impl Bench {
         }
         let Scale { households, rounds, seconds, .. } = self.scale;
         self.tell("primeur", env!("CARGO_PKG_VERSION").to_owned());
+        // told where they are at hand
+        for (name, program, arguments) in [("commit", "git", "rev-parse HEAD"), ("compiler", "rustc", "--version")] {
+            let said = machine::output(Command::new(program).args(arguments.split(' '))).unwrap_or_default();
+            self.tell(name, said.trim().to_owned());
+        }
         self.tell("processors", machine::processor());
         self.tell("memory", machine::total_memory());
         self.tell("load before", machine::load());
@@ -267,7 +281,9 @@ impl Bench {
 
     fn skip(&mut self, what: String) {
         println!("  left out: {what}");
-        self.report.skipped.push(what);
+        if !self.report.skipped.contains(&what) {
+            self.report.skipped.push(what);
+        }
     }
 
     fn figure(&mut self, figure: Figure) {
@@ -286,6 +302,15 @@ impl Bench {
     fn world(&mut self, database: Database, size: Size) -> Result<Rc<World>, String> {
         if let Some(world) = self.worlds.iter().find(|world| world.database == database && world.size == size) {
             return Ok(Rc::clone(world));
+        }
+        let needed = (size.purchases as f64 * PURCHASES + size.households as f64 * HOUSEHOLDS) / 1000.0 + 2048.0;
+        let free = machine::free(&self.folder);
+        if free < needed {
+            let (needed, free, Size { households, purchases, .. }) = (needed / 1024.0, free / 1024.0, size);
+            return Err(format!(
+                "{households} households with {purchases} purchases on {} need some {needed:.0} GiB of disk, {free:.0} are free",
+                database.name()
+            ));
         }
         let begun = Instant::now();
         let world = Rc::new(World::make(&self.folder, self.cluster.as_ref(), database, size)?);
@@ -333,16 +358,18 @@ impl Bench {
     ) -> Result<Measured, String> {
         let copy = self.copy(world)?;
         let server = copy.serve(&self.folder, settings)?;
-        let measured = self.press_server(label, world.database, &server, &copy, plan)?;
-        server.stop();
+        let servers = [server];
+        let measured = self.press_servers(label, world.database, &servers, &copy, plan)?;
+        servers.into_iter().for_each(Server::stop);
         Ok(measured)
     }
 
-    fn press_server(
+    /// Presses servers that run already, in equal parts.
+    fn press_servers(
         &mut self,
         label: &str,
         database: Database,
-        server: &server::Server,
+        servers: &[Server],
         copy: &Copy,
         plan: Plan,
     ) -> Result<Measured, String> {
@@ -355,14 +382,17 @@ impl Bench {
         let used = |bench: &Bench| {
             let database =
                 bench.cluster.as_ref().filter(|_| database == Database::Postgresql).map_or(0.0, Cluster::cpu);
-            [machine::cpu(server.pid()), database, machine::cpu(std::process::id())]
+            let server = servers.iter().map(|server| machine::cpu(server.pid())).sum();
+            [server, database, machine::cpu(std::process::id())]
         };
-        machine::forget_peak(server.pid())?;
+        for server in servers {
+            machine::forget_peak(server.pid())?;
+        }
         let (before, begun) = (used(self), Instant::now());
-        let outcome = load::press(server.address, orders, plan)?;
+        let outcome = load::press(servers.iter().map(|server| server.address).collect(), orders, plan)?;
         let (after, lasted) = (used(self), begun.elapsed().as_secs_f64());
         let share = |what: usize| (after[what] - before[what]) / lasted;
-        let peak = machine::memory(server.pid(), "VmHWM");
+        let peak = servers.iter().map(|server| machine::memory(server.pid(), "VmHWM")).sum();
         let measured = Measured { outcome, server: share(0), database: share(1), load: share(2), peak };
         let waits = waits.map(cluster::Waits::end);
         self.report.runs.push(json!({

@@ -67,7 +67,7 @@ impl Orders {
             card = &self.cast.cards[(self.chance(nth, 5) % HOT.min(self.cast.cards.len() as u64)) as usize];
         } else if kind < self.mix.hot + self.mix.refusals {
             match self.cast.blocked.len() as u64 {
-                blocked if blocked > 0 && self.chance(nth, 5) % 2 == 0 => {
+                blocked if blocked > 0 && self.chance(nth, 5).is_multiple_of(2) => {
                     card = &self.cast.blocked[(self.chance(nth, 6) % blocked) as usize];
                 }
                 // above all that a card ever held

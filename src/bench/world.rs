@@ -188,7 +188,7 @@ impl World {
     pub fn copy(&self, folder: &Path, cluster: Option<&Cluster>) -> Result<Copy, String> {
         let place = match (&self.place, cluster) {
             (Place::Postgresql { name }, Some(cluster)) => {
-                let copy = format!("c_{name}");
+                let copy = "copy".to_owned();
                 cluster.sql("postgres", &format!("DROP DATABASE IF EXISTS {copy} WITH (FORCE)"))?;
                 // files are copied with a checkpoint before and after: what is measured finds none that is due
                 let create = format!("CREATE DATABASE {copy} TEMPLATE {name} STRATEGY file_copy");
@@ -219,7 +219,7 @@ impl World {
     pub fn remove(&self, cluster: Option<&Cluster>) {
         match (&self.place, cluster) {
             (Place::Postgresql { name }, Some(cluster)) => {
-                for name in [format!("c_{name}"), name.clone()] {
+                for name in ["copy", name] {
                     drop(cluster.sql("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")));
                 }
             }
@@ -262,7 +262,7 @@ fn month_before(day: Day) -> Day {
     day.first_of_month().plus_months(-1)
 }
 
-/// Microseconds of a whole month before `now`'s, in a zone.
+/// When the purchases of a month that begins on a day are: from its second day to its last hour.
 pub fn span(zone: &Zone, first: Day) -> (Instant, Instant) {
     (zone.start_of(first).plus_minutes(24 * 60), zone.start_of(first.month().next().first_day()).plus_minutes(-60))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::figures::{Figure, Series};
 use super::super::orders::Mix;
+use super::super::server::Server;
 use super::super::world::{Copy, Size};
 use super::super::{Bench, Database, Plan};
 use crate::kit::time::SystemClock;
@@ -18,10 +19,10 @@ pub fn books(bench: &mut Bench, database: Database) -> Result<(), String> {
     let world = bench.world(database, Size { households, purchases: PURCHASES, ..bench.usual() })?;
     let copy = bench.copy(&world)?;
     look(bench, database, &copy, "as a world is made")?;
-    let server = copy.serve(&bench.folder, &[])?;
+    let servers = [copy.serve(&bench.folder, &[])?];
     let plan = Plan { mix: Mix { replays: 10, hot: 10, refusals: 10 }, ..bench.closed(64) };
-    bench.press_server("64 connections, 10 % of each, to be verified", database, &server, &copy, plan)?;
-    server.stop();
+    bench.press_servers("64 connections, 10 % of each, to be verified", database, &servers, &copy, plan)?;
+    servers.into_iter().for_each(Server::stop);
     look(bench, database, &copy, "after load with 10 % of replays, hot vouchers and refusals")
 }
 

@@ -3,30 +3,11 @@
 use super::super::figures::{Aim, Figure, Series};
 use super::super::load::Pressure;
 use super::super::world::Size;
-use super::super::{Bench, Database, machine};
+use super::super::{Bench, Database};
 use super::till::PEAK;
-
-/// MiB that a thousand purchases, and a thousand households, take on the disk with their indexes and what is written beside
-/// them while they come.
-const PURCHASES: f64 = 2.4;
-const HOUSEHOLDS: f64 = 3.2;
-
-/// Whether the disk has room for a world, with some to spare; if not, says so.
-fn fits(bench: &mut Bench, what: &str, size: Size) -> bool {
-    let needed = (size.purchases as f64 * PURCHASES + size.households as f64 * HOUSEHOLDS) / 1000.0 + 4096.0;
-    let free = machine::free(&bench.folder);
-    if free < needed {
-        bench.skip(format!("{what}: it needs some {:.0} GiB of disk, {:.0} are free", needed / 1024.0, free / 1024.0));
-    }
-    free >= needed
-}
 
 pub fn history(bench: &mut Bench, database: Database) -> Result<(), String> {
     let size = Size { purchases: bench.scale.behind, ..bench.usual() };
-    let what = format!("{}: {} redemptions behind", database.name(), size.purchases);
-    if !fits(bench, &what, size) {
-        return Ok(());
-    }
     let empty = bench.world(database, bench.usual())?;
     let behind = bench.world(database, size)?;
     let (mut ours, mut base) = (Vec::new(), Vec::new());
@@ -45,10 +26,6 @@ pub fn history(bench: &mut Bench, database: Database) -> Result<(), String> {
 pub fn crowd(bench: &mut Bench, database: Database) -> Result<(), String> {
     let few = Size { agreements: 1, ..bench.usual() };
     let many = Size { households: bench.scale.crowd, ..few };
-    let what = format!("{}: {} vouchers", database.name(), many.households);
-    if !fits(bench, &what, many) {
-        return Ok(());
-    }
     let (few, many) = (bench.world(database, few)?, bench.world(database, many)?);
     let (mut ours, mut base) = (Vec::new(), Vec::new());
     for _ in 0..bench.scale.rounds {

@@ -13,6 +13,7 @@ use super::{Bench, Database, Section};
 pub fn run(bench: &mut Bench, section: Section) -> Result<(), String> {
     match section {
         Section::Till if bench.databases.contains(&Database::Postgresql) => till::postgresql(bench)?,
+        Section::Servers if bench.databases.contains(&Database::Postgresql) => return till::servers(bench),
         Section::SlowDisk if bench.databases.contains(&Database::Postgresql) => return till::slow_disk(bench),
         _ => {}
     }
@@ -21,7 +22,7 @@ pub fn run(bench: &mut Bench, section: Section) -> Result<(), String> {
             (Section::Books, _) => books::books(bench, database)?,
             (Section::Start, _) => till::start(bench, database)?,
             (Section::Till, Database::Sqlite) => till::sqlite(bench)?,
-            (Section::Till | Section::SlowDisk, _) => {}
+            (Section::Till | Section::SlowDisk | Section::Servers, _) => {}
             (Section::Mixes, _) => till::mixes(bench, database)?,
             (Section::Lone, _) => till::lone(bench, database)?,
             (Section::Signature, _) => till::signature(bench, database)?,

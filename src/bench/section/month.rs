@@ -35,6 +35,7 @@ pub fn month(bench: &mut Bench, database: Database) -> Result<(), String> {
         own_program(bench, &copy)?;
         theirs.push(begun.elapsed().as_secs_f64());
     }
+    bench.forget(&world);
     let (name, program) =
         (size.purchases, ["psql's own copy", "sqlite3 -csv"][usize::from(database == Database::Sqlite)]);
     let aim = match database {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::figures::{Aim, Figure, Series};
 use super::super::load::Pressure;
 use super::super::orders::Mix;
+use super::super::server::Server;
 use super::super::world::Size;
 use super::super::{Bench, Database, Plan, machine, pgbench};
 use super::{default_checkpoints, one_by_one, trusting};
@@ -133,6 +134,25 @@ pub fn mixes(bench: &mut Bench, database: Database) -> Result<(), String> {
         let name = format!("answers/s at 64 connections with {what} ÷ the happy path");
         bench.figure(Figure::new("mixes", name, Some(database.name()), ours, base, None));
     }
+    Ok(())
+}
+
+/// What a second server on the same machine adds to one, with as many connections in all.
+pub fn servers(bench: &mut Bench) -> Result<(), String> {
+    let database = Database::Postgresql;
+    let world = bench.world(database, bench.usual())?;
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    for _ in 0..bench.scale.rounds {
+        one.push(bench.press("256 connections, 1 server", &world, &[], bench.closed(256))?.outcome.rate());
+        let copy = bench.copy(&world)?;
+        let servers = [copy.serve(&bench.folder, &[])?, copy.serve(&bench.folder, &[])?];
+        let plan = bench.closed(256);
+        two.push(bench.press_servers("256 connections, 2 servers", database, &servers, &copy, plan)?.outcome.rate());
+        servers.into_iter().for_each(Server::stop);
+    }
+    let (ours, base) = (Series::new("two servers", REQUESTS, two), Series::new("one server", REQUESTS, one));
+    let name = "two servers on this machine and one PostgreSQL, 256 connections ÷ one";
+    bench.figure(Figure::new("servers", name, Some(database.name()), ours, Some(base), None));
     Ok(())
 }
 
