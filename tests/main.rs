@@ -28,6 +28,7 @@ mod keys_between_servers;
 mod keys_commands;
 mod limits;
 mod lists;
+mod market;
 mod metrics;
 mod migrations;
 mod presets;

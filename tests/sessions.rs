@@ -202,7 +202,8 @@ fn people_are_disabled_and_enabled_by_those_who_may_invite_them_and_never_by_the
 /// As the database knows somebody, for what their own request would be too late to show.
 fn actor(world: &World, client: &Client) -> Actor {
     let (state, token) = (&world.state, client.token.as_ref().unwrap());
-    state.db.read(|conn| access::authenticate(conn, world.now(), &state.keys.now(), &state.access, token)).unwrap()
+    let caller = state.db.read(|conn| access::authenticate(conn, world.now(), &state.keys.now(), &state.access, token));
+    caller.unwrap().actor
 }
 
 fn the_last_administrator_who_can_log_in_stays(world: World) {

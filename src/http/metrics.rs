@@ -48,6 +48,7 @@ pub struct Metrics {
     requests: Family<Answered, Counter>,
     durations: Family<Route, Histogram, fn() -> Histogram>,
     in_flight: Gauge<i64, AtomicI64>,
+    at_the_till: Gauge<i64, AtomicI64>,
     refusals: Family<Refused, Counter>,
     looks: Histogram,
     failed_looks: Counter,
@@ -55,7 +56,7 @@ pub struct Metrics {
     done: Family<What, Counter>,
 }
 
-/// A request under way, until it is dropped.
+/// One more under way, until it is dropped.
 pub struct InFlight(Gauge<i64, AtomicI64>);
 
 impl Drop for InFlight {
@@ -71,6 +72,7 @@ impl Default for Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             in_flight: Gauge::default(),
+            at_the_till: Gauge::default(),
             refusals: Family::default(),
             looks: Histogram::new(SECONDS),
             failed_looks: Counter::default(),
@@ -92,6 +94,8 @@ impl Metrics {
         let help = "From the arrival of a request to its answer";
         all.register_with_unit("primeur_request_duration", help, Unit::Seconds, self.durations.clone());
         all.register("primeur_requests_in_flight", "Requests under way", self.in_flight.clone());
+        let help = "Purchases and voids that wait to be written";
+        all.register("primeur_till_waiting", help, self.at_the_till.clone());
         all.register("primeur_refusals", "Answers that are problems, by their code", self.refusals.clone());
         let help = "How long each successful look at what is due took";
         all.register_with_unit("primeur_scheduler_duration", help, Unit::Seconds, self.looks.clone());
@@ -109,6 +113,17 @@ impl Metrics {
     pub fn begin(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
+    }
+
+    /// Counts a purchase or void as waiting to be written.
+    pub fn wait_at_the_till(&self) -> InFlight {
+        self.at_the_till.inc();
+        InFlight(self.at_the_till.clone())
+    }
+
+    /// How many wait to be written.
+    pub fn waiting_at_the_till(&self) -> i64 {
+        self.at_the_till.get()
     }
 
     /// A request was answered. `route` is its template, if it has one.

@@ -10,6 +10,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::rt::System;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
+use primeur::db::group;
 use primeur::db::{Db, Settings};
 use primeur::http::State;
 use primeur::http::address::Proxies;
@@ -27,6 +28,7 @@ pub struct World {
     clock: ManualClock,
     address: String,
     server: Option<(ServerHandle, JoinHandle<()>)>,
+    till: group::Settings,
     /// Further servers on the same database.
     others: Mutex<Vec<(ServerHandle, JoinHandle<()>)>>,
 }
@@ -88,8 +90,9 @@ impl World {
             State { db, keys, access, proxies: loopback(), retention_months: 24, origin, metrics: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let server = Some(serve(state.clone(), no_limits(), listener));
-        World { state, database_url, directory, clock, address, server, others: Mutex::default() }
+        let till = group::Settings::default();
+        let server = Some(serve(state.clone(), no_limits(), till, listener));
+        World { state, database_url, directory, clock, address, server, till, others: Mutex::default() }
     }
 
     /// A world that a process of its own serves, by the system's clock.
@@ -104,7 +107,7 @@ impl World {
             State { db, keys, access, proxies: loopback(), retention_months: 24, origin, metrics: Arc::default() };
         let (directory, database_url) = (directory.clone(), database_url.clone());
         let (address, server, others) = (address.clone(), None, Mutex::default());
-        World { state, database_url, directory, clock, address, server, others }
+        World { state, database_url, directory, clock, address, server, till: group::Settings::default(), others }
     }
 
     /// The same deployment where tokens and sessions last as long as in service: ten minutes, twelve hours.
@@ -129,10 +132,18 @@ impl World {
         self
     }
 
+    /// The same deployment with another queue at its till.
+    pub fn with_till(mut self, till: group::Settings) -> Self {
+        self.stop();
+        self.till = till;
+        self.serve_anew(no_limits());
+        self
+    }
+
     fn serve_anew(&mut self, limits: Limits) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.address = format!("http://{}", listener.local_addr().unwrap());
-        self.server = Some(serve(self.state.clone(), limits, listener));
+        self.server = Some(serve(self.state.clone(), limits, self.till, listener));
     }
 
     /// Host and port, for what speaks less than HTTP.
@@ -148,7 +159,7 @@ impl World {
     fn serve_beside(&self, state: State) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        self.others.lock().unwrap().push(serve(state, no_limits(), listener));
+        self.others.lock().unwrap().push(serve(state, no_limits(), self.till, listener));
         Client::new(&address)
     }
 
@@ -177,8 +188,8 @@ impl World {
 
     /// The same, where that server goes by a clock of its own.
     pub fn at_a_server_by(&self, clock: Arc<dyn Clock>) -> Client {
-        let settings = Settings { url: self.database_url.clone(), connections: 4, ..Settings::default() };
-        let db = Db::open(&settings, clock).unwrap();
+        let url = self.database_url.clone();
+        let db = Db::open(&Settings { url, wait: PATIENT, connections: 4, ..Settings::default() }, clock).unwrap();
         let keys = KeyStore::open(&self.directory.join("keys"), OVERLAP, db.now()).unwrap();
         self.serve_beside(State { db, keys, ..self.state.clone() })
     }
@@ -248,12 +259,11 @@ pub fn no_limits() -> Limits {
     Limits { session: None, address: None, stranger: None, head, body, idle, connections: 1000, ready }
 }
 
-fn serve(state: State, limits: Limits, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
+fn serve(state: State, limits: Limits, till: group::Settings, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
     let (give, take) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         System::new().block_on(async move {
-            let settings =
-                app::Settings { workers: 2, shutdown: Duration::from_secs(5), limits, till: Default::default() };
+            let settings = app::Settings { workers: 2, shutdown: Duration::from_secs(5), limits, till };
             let server = app::server(state, listener, &settings, false).unwrap();
             give.send(server.handle()).unwrap();
             server.await.unwrap();

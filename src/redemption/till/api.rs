@@ -2,6 +2,7 @@
 //! then everybody is answered.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::rt::time::timeout;
@@ -13,6 +14,7 @@ use crate::db::group::{self, Group, Work};
 use crate::db::{Conn, Db};
 use crate::http::State;
 use crate::http::idempotency::{self, Claim, IdempotencyKey};
+use crate::http::metrics::Metrics;
 use crate::http::problem::{Answer, Problem};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::RedemptionId;
@@ -26,6 +28,7 @@ use crate::voucher::Presented;
 /// The till of one server.
 pub struct Till {
     way: Way,
+    metrics: Arc<Metrics>,
     /// For which somebody waits for an answer; what they asked for is done all the same.
     wait: Duration,
 }
@@ -67,7 +70,7 @@ impl Till {
                 Way::Together(Group::start(counter, group::Settings { writers, ..*settings })?)
             }
         };
-        Ok(Till { way, wait: state.db.wait() })
+        Ok(Till { way, metrics: state.metrics.clone(), wait: state.db.wait() })
     }
 
     /// Redeems once for a key: 201 with the first answer.
@@ -95,6 +98,7 @@ impl Till {
             Way::Together(group) => {
                 let full = || Error::Unavailable("the till's queue is full".to_owned());
                 let answer = group.submit(item).ok_or_else(full)?;
+                let _waiting = self.metrics.wait_at_the_till();
                 let late = || Error::Unavailable("the till did not answer in time".to_owned());
                 timeout(self.wait, answer).await.map_err(|_| late())?.ok()
             }
