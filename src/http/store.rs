@@ -14,6 +14,9 @@ use crate::kit::keys::Digest32;
 use crate::kit::sql::ty;
 use crate::kit::time::Instant;
 
+/// The digest of the request that took a key, and the answer it got.
+type First = (Vec<u8>, Option<String>);
+
 /// Takes a key, and says whether it was free. Waits for another transaction that has just taken it.
 pub(super) fn claim(
     conn: &mut Conn,
@@ -41,7 +44,7 @@ pub(super) fn keep_answer(conn: &mut Conn, organisation: OrganisationId, key: &s
 pub(super) fn first_answers(
     conn: &mut Conn,
     of: &[(OrganisationId, &str)],
-) -> Result<BTreeMap<(OrganisationId, String), (Vec<u8>, Option<String>)>> {
+) -> Result<BTreeMap<(OrganisationId, String), First>> {
     let mut found = BTreeMap::new();
     match conn {
         Conn::Pg(conn) => {
@@ -102,12 +105,7 @@ pub(super) fn keep(conn: &mut Conn, now: Instant, answers: &[(Claim, &str)]) -> 
     }
 }
 
-/// The digest of the request that took a key, and the answer it got.
-pub(super) fn first_answer(
-    conn: &mut Conn,
-    organisation: OrganisationId,
-    key: &str,
-) -> Result<Option<(Vec<u8>, Option<String>)>> {
+pub(super) fn first_answer(conn: &mut Conn, organisation: OrganisationId, key: &str) -> Result<Option<First>> {
     let query = keys::table.find((organisation, key)).select((keys::request_digest, keys::answer));
     Ok(query.first(conn).optional()?)
 }

@@ -7,7 +7,7 @@
 mod store;
 mod verify;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use crate::db::Conn;
 use crate::kit::error::{Error, Result};
@@ -184,8 +184,8 @@ pub fn payables_for(
 ) -> Result<BTreeMap<(AgreementId, OrganisationId), AccountId>> {
     let mut found = store::payables_for(conn, of)?;
     for &(agreement, producer) in of {
-        if !found.contains_key(&(agreement, producer)) {
-            found.insert((agreement, producer), payable(conn, now, agreement, producer)?);
+        if let btree_map::Entry::Vacant(missing) = found.entry((agreement, producer)) {
+            missing.insert(payable(conn, now, agreement, producer)?);
         }
     }
     Ok(found)

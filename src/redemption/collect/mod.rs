@@ -40,7 +40,7 @@ pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) 
         return Err(Error::Refused(Code::HoldsNotOffered));
     }
 
-    catch_up(conn, now, &mut vec![enrolment])?;
+    catch_up(conn, now, &mut [enrolment])?;
     let end = now.plus_minutes(i64::from(rules.hold_hours) * 60);
     let hold = Hold {
         id: HoldId::new(now),

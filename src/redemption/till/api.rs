@@ -200,7 +200,7 @@ fn decide_all(conn: &mut Conn, now: Instant, items: &[Item]) -> Result<Vec<Optio
     for (&place, verdict) in fresh.iter().zip(redeem_all(conn, now, &asked, &purses)?) {
         told[place] = match verdict {
             Verdict::Decided(Ok(purchase)) => {
-                let json = serde_json::to_string(&RedemptionAnswer::from(purchase)).map_err(Error::internal)?;
+                let json = serde_json::to_string(&RedemptionAnswer::from(*purchase)).map_err(Error::internal)?;
                 Some(Ok((json, false)))
             }
             Verdict::Decided(Err(refusal)) if refusal.is_refusal() => Some(Err(refusal)),

@@ -35,7 +35,7 @@ pub struct Request<'a> {
 /// What becomes of one of many.
 #[derive(Debug)]
 pub enum Verdict {
-    Decided(Result<Purchase>),
+    Decided(Result<Box<Purchase>>),
     /// Another purchase of the same household was decided beside it: it must be decided on what that one leaves.
     Later,
 }
@@ -45,7 +45,7 @@ pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption)
     let request = Request { actor, new };
     let enrolments = take(conn, &[request])?;
     match redeem_all(conn, now, &[request], &enrolments)?.pop() {
-        Some(Verdict::Decided(outcome)) => outcome,
+        Some(Verdict::Decided(outcome)) => outcome.map(|purchase| *purchase),
         // its card was made between two looks
         _ => Err(Error::Retry("the card has just been made".to_owned())),
     }
@@ -117,7 +117,7 @@ pub fn redeem_all(
     }
     catch_up(conn, now, &mut behind)?;
     for (place, purchase) in sold.into_iter().zip(sell(conn, now, &sales)?) {
-        verdicts[place] = Some(Verdict::Decided(Ok(purchase)));
+        verdicts[place] = Some(Verdict::Decided(Ok(Box::new(purchase))));
     }
     verdicts.into_iter().map(|verdict| verdict.ok_or_else(|| Error::internal("a purchase was forgotten"))).collect()
 }
@@ -142,7 +142,7 @@ pub(super) fn named(refusal: Error, title: Option<&Hold>, second_tap: bool) -> E
 
 /// Writes what a purse counts already before it is spent: holds whose time is over are freed, what is due is issued, what
 /// was earned is granted.
-pub(super) fn catch_up(conn: &mut Conn, now: Instant, enrolments: &mut Vec<EnrolmentId>) -> Result<()> {
+pub(super) fn catch_up(conn: &mut Conn, now: Instant, enrolments: &mut [EnrolmentId]) -> Result<()> {
     if enrolments.is_empty() {
         return Ok(());
     }
