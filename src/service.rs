@@ -13,6 +13,7 @@ use crate::access::keys::{purposes_in_use, register_keys};
 use crate::config::Config;
 use crate::db::{Conn, Db, Queue, wait_in};
 use crate::http::State;
+use crate::http::stream::Streams;
 use crate::kit::error::Error;
 use crate::kit::keys::{KeyStore, Purpose, files};
 use crate::kit::time::{Clock, SystemClock};
@@ -55,6 +56,7 @@ pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
         retention_months: config.privacy.retention_months,
         origin: config.server.public_url.trim_end_matches('/').to_owned(),
         metrics: Arc::default(),
+        streams: Streams::new(config.streams()),
     })
 }
 

@@ -54,6 +54,8 @@ pub struct Db {
     wait: Duration,
     /// SQLite has one writer; a queue of our own is fair where its busy-wait is not.
     writer: Option<Arc<Turns>>,
+    /// Reports take long, and the processor from the tills: few at a time.
+    reports: Arc<Turns>,
     gauges: Arc<Gauges>,
     /// How often something was erased that its files may still hold, from 1 at a start, as the last end may have been
     /// sudden; and up to which of these it has been wiped.
@@ -72,10 +74,11 @@ impl Db {
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build(manager.clone())
             .map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))?;
-        let writer = (!manager.is_postgres()).then(Arc::default);
+        let writer = (!manager.is_postgres()).then(|| Arc::new(Turns::new(1)));
+        let reports = Arc::new(Turns::new(settings.reports));
         let (latest, wait) = (Arc::new(AtomicI64::new(0)), settings.wait);
         let (erased, wiped) = (Arc::new(AtomicU64::new(1)), Arc::default());
-        let db = Db { pool, manager, clock, latest, wait, writer, gauges: Arc::default(), erased, wiped };
+        let db = Db { pool, manager, clock, latest, wait, writer, reports, gauges: Arc::default(), erased, wiped };
         db.manager.warn(&mut *db.connection()?)?;
         Ok(db)
     }
@@ -107,17 +110,17 @@ impl Db {
         snapshot(&mut self.connection_at_leisure()?, work)
     }
 
-    /// Like [`Db::read`], after every write that began before has ended, and with the time from which later ones are
-    /// recorded, whatever clock they go by: what is before it never changes.
+    /// Like [`Db::read_at_leisure`], after every write that began before has ended, and with the time from which later
+    /// ones are recorded, whatever clock they go by: what is before it never changes. Few do so at a time, and others wait.
     pub fn read_settled<T>(&self, work: impl FnOnce(&mut Conn, Instant) -> Result<T>) -> Result<T> {
-        let (mut conn, settled) = self.again(|| {
+        let report = self.reports.take(self.wait);
+        let _report = report.ok_or_else(|| Error::Unavailable("too many reports are drawn up".to_owned()))?;
+        let settled = self.again(|| {
             // the turn first, as writers do: readers that hold every connection and wait for it would lock them out
             let _turn = self.turn()?;
-            let mut conn = self.connection()?;
-            let settled = self.transaction(&mut conn, pass_writers, |conn, now| keep_time(conn, now).map(|()| now))?;
-            Ok((conn, settled))
+            self.transaction(&mut *self.connection()?, pass_writers, |conn, now| keep_time(conn, now).map(|()| now))
         })?;
-        snapshot(&mut conn, |conn| work(conn, settled))
+        self.read_at_leisure(|conn| work(conn, settled))
     }
 
     /// Writes the time down, so that no server of this database goes behind it again. To be done often.

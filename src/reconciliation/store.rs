@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use diesel::prelude::*;
 
 use crate::db::schema::{accounts, enrolments, organisations, redemptions, transfers};
-use crate::db::{Conn, SumCents};
+use crate::db::{Conn, SumCents, each_row};
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, EnrolmentId, OrganisationId, ProgrammeId, RedemptionId};
 use crate::kit::money::Cents;
@@ -15,45 +15,110 @@ use crate::ledger::{AccountKind, TransferCode};
 /// Ids in one statement: below what either database takes.
 const CHUNK: usize = 1_000;
 
-#[derive(Clone, Debug)]
-pub struct Purchase {
+/// What one transfer paid of a purchase, or took back.
+#[derive(Clone, Debug, Queryable)]
+pub struct Part {
+    pub redemption: RedemptionId,
+    pub code: TransferCode,
+    pub amount: Cents,
+    pub occurred_at: Instant,
     pub enrolment: EnrolmentId,
     pub producer: OrganisationId,
     pub siret: String,
-    pub commune: String,
     pub covered: Cents,
 }
 
-pub fn purchases(conn: &mut Conn, ids: &BTreeSet<RedemptionId>) -> Result<BTreeMap<RedemptionId, Purchase>> {
-    let ids: Vec<RedemptionId> = ids.iter().copied().collect();
-    let mut found = BTreeMap::new();
-    for ids in ids.chunks(CHUNK) {
-        let rows: Vec<(RedemptionId, EnrolmentId, OrganisationId, String, String, Cents)> = redemptions::table
-            .inner_join(enrolments::table.on(enrolments::id.eq(redemptions::enrolment_id)))
-            .filter(redemptions::id.eq_any(ids))
-            .select((
-                redemptions::id,
-                redemptions::enrolment_id,
-                redemptions::producer_id,
-                redemptions::siret,
-                enrolments::commune_code,
-                redemptions::covered_cents,
-            ))
-            .load(conn)?;
-        let purchase = |(id, enrolment, producer, siret, commune, covered)| {
-            (id, Purchase { enrolment, producer, siret, commune, covered })
-        };
-        found.extend(rows.into_iter().map(purchase));
-    }
-    Ok(found)
+/// Every part of a purchase or its void that was recorded for an agreement in `from..until`. Where nothing was paid, as
+/// with what was collected for a pot and is given back, there is none.
+pub fn parts(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    from: Instant,
+    until: Instant,
+    each: impl FnMut(Part) -> Result<()>,
+) -> Result<()> {
+    let bought = transfers::table
+        .inner_join(redemptions::table.on(redemptions::id.eq(transfers::reference)))
+        .filter(transfers::agreement_id.eq(agreement))
+        .filter(transfers::code.eq(TransferCode::Redeem).or(transfers::code.eq(TransferCode::Void)))
+        .filter(transfers::recorded_at.ge(from))
+        .filter(transfers::recorded_at.lt(until))
+        .filter(redemptions::covered_cents.gt(Cents::ZERO))
+        .select((
+            transfers::reference,
+            transfers::code,
+            transfers::amount_cents,
+            transfers::occurred_at,
+            redemptions::enrolment_id,
+            redemptions::producer_id,
+            redemptions::siret,
+            redemptions::covered_cents,
+        ));
+    each_row(conn, bought, each)
+}
+
+/// What the parts of [`parts`] sum up to.
+pub fn bought(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    from: Instant,
+    until: Instant,
+) -> Result<BTreeMap<TransferCode, Cents>> {
+    let sums = transfers::table
+        .inner_join(redemptions::table.on(redemptions::id.eq(transfers::reference)))
+        .filter(transfers::agreement_id.eq(agreement))
+        .filter(transfers::code.eq_any([TransferCode::Redeem, TransferCode::Void]))
+        .filter(transfers::recorded_at.ge(from))
+        .filter(transfers::recorded_at.lt(until))
+        .filter(redemptions::covered_cents.gt(Cents::ZERO))
+        .group_by(transfers::code)
+        .select((transfers::code, SumCents(transfers::amount_cents)));
+    Ok(sums.load(conn)?.into_iter().collect())
+}
+
+/// A purchase whose parts, or those of its void, are more than it covered; and how much they are.
+pub fn overpaid(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    from: Instant,
+    until: Instant,
+) -> Result<Option<(RedemptionId, Cents)>> {
+    Ok(transfers::table
+        .inner_join(redemptions::table.on(redemptions::id.eq(transfers::reference)))
+        .filter(transfers::agreement_id.eq(agreement))
+        .filter(transfers::code.eq_any([TransferCode::Redeem, TransferCode::Void]))
+        .filter(transfers::recorded_at.ge(from))
+        .filter(transfers::recorded_at.lt(until))
+        .filter(redemptions::covered_cents.gt(Cents::ZERO))
+        .group_by((transfers::reference, transfers::code, redemptions::covered_cents))
+        .having(SumCents(transfers::amount_cents).gt(redemptions::covered_cents))
+        .select((transfers::reference, SumCents(transfers::amount_cents)))
+        .first(conn)
+        .optional()?)
+}
+
+/// The enrolments of a programme with their communes, in order of id.
+pub fn communes(
+    conn: &mut Conn,
+    programme: ProgrammeId,
+    mut each: impl FnMut(EnrolmentId, String) -> Result<()>,
+) -> Result<()> {
+    let all = enrolments::table
+        .filter(enrolments::programme_id.eq(programme))
+        .order(enrolments::id)
+        .select((enrolments::id, enrolments::commune_code));
+    each_row(conn, all, |(enrolment, commune)| each(enrolment, commune))
 }
 
 /// Names of some producers.
 pub fn producers(conn: &mut Conn, ids: &BTreeSet<OrganisationId>) -> Result<BTreeMap<OrganisationId, String>> {
-    let names = organisations::table
-        .filter(organisations::id.eq_any(ids.iter().copied().collect::<Vec<_>>()))
-        .select((organisations::id, organisations::name));
-    Ok(names.load(conn)?.into_iter().collect())
+    let mut names = BTreeMap::new();
+    for ids in ids.iter().copied().collect::<Vec<_>>().chunks(CHUNK) {
+        let some =
+            organisations::table.filter(organisations::id.eq_any(ids)).select((organisations::id, organisations::name));
+        names.extend(some.load::<(OrganisationId, String)>(conn)?);
+    }
+    Ok(names)
 }
 
 /// How many households of each commune were in a programme at some time in `from..until`.

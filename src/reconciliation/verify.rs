@@ -1,8 +1,6 @@
 //! Every month of every agreement adds up, and the last one ends with what the accounts hold.
 
-use std::collections::BTreeSet;
-
-use super::{available, by_purchase, committed, outstanding, payable, pot, store};
+use super::{available, committed, outstanding, payable, pot, store};
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::money::Cents;
@@ -87,21 +85,12 @@ fn wrong_lines(
     moved: &Totals,
 ) -> Result<Option<String>> {
     let (from, until) = (zone.start_of(month.first_day()), zone.start_of(month.next().first_day()));
-    let journal = ledger::journal(conn, agreement.id, &[TransferCode::Redeem, TransferCode::Void], from, until)?;
-    let purchases = store::purchases(conn, &journal.iter().map(|t| t.reference.cast()).collect::<BTreeSet<_>>())?;
-    let (mut redeemed, mut voided) = (Cents::ZERO, Cents::ZERO);
-    for (redemption, transfers) in by_purchase(journal) {
-        let Some(purchase) = purchases.get(&redemption) else { continue };
-        if purchase.covered == Cents::ZERO {
-            continue;
-        }
-        for (code, _, part) in transfers {
-            if part > purchase.covered {
-                return Ok(Some(format!("its report of {month} bears {part} of {redemption}, which covered less")));
-            }
-            *(if code == TransferCode::Void { &mut voided } else { &mut redeemed }) += part;
-        }
+    if let Some((redemption, part)) = store::overpaid(conn, agreement.id, from, until)? {
+        return Ok(Some(format!("its report of {month} bears {part} of {redemption}, which covered less")));
     }
+    let bought = store::bought(conn, agreement.id, from, until)?;
+    let [redeemed, voided] =
+        [TransferCode::Redeem, TransferCode::Void].map(|code| bought.get(&code).copied().unwrap_or_default());
     let block = payable(&Totals::default(), moved);
     let same = (redeemed, voided) == (block.redeemed, block.voided);
     Ok((!same).then(|| {
