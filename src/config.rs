@@ -114,7 +114,7 @@ pub struct Reports {
     at_once: u32,
     downloads: usize,
     stall_seconds: u64,
-    directory: PathBuf,
+    pub directory: PathBuf,
 }
 
 #[derive(Clone, Deserialize)]

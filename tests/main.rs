@@ -45,6 +45,7 @@ mod servers;
 mod service;
 mod sessions;
 mod simulation;
+mod streaming;
 mod surplus;
 mod tidy;
 #[cfg(feature = "postgres-tls")]

@@ -49,7 +49,7 @@ pub trait Pieces: Send + 'static {
 
 impl Default for Settings {
     fn default() -> Self {
-        let room = Room { records: 32_768, directory: PathBuf::from("./data") };
+        let room = Room { records: 16_384, directory: PathBuf::from("./data/reports") };
         Settings { room, patience: Duration::from_secs(20), at_once: 32 }
     }
 }

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// Runs that are merged at a time: their buffers are all in memory.
-const FAN: usize = 64;
+const FAN: usize = 128;
 
 /// Bytes that are read of a run at a time.
-const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 8 * 1024;
 
 /// What is sorted: of a fixed length, in the order of `Ord`, in which those that belong together lie side by side.
 pub trait Record: Ord + Sized {
@@ -204,7 +204,7 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// The file has only ever been written to through one of these: it stands at its end.
     fn new(file: &'a File, end: u64) -> Self {
-        Writer { file: BufWriter::with_capacity(4 * BUFFER, file), end, bytes: Vec::new() }
+        Writer { file: BufWriter::with_capacity(8 * BUFFER, file), end, bytes: Vec::new() }
     }
 
     fn write<R: Record>(&mut self, record: &R) -> io::Result<()> {

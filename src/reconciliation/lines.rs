@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::pseudonyms::{Name, Pseudonyms};
-use super::store::{self, Part};
+use super::store::{self, Entry, Purchase};
 use super::{Control, ProducerRow};
 use crate::db::Conn;
 use crate::kit::error::{Error, Result};
@@ -14,10 +14,10 @@ use crate::kit::id::{AgreementId, EnrolmentId, Id, OrganisationId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::sort::{Record, Room, Sorted, Sorter};
 use crate::kit::time::{Day, Instant, Zone};
-use crate::ledger::TransferCode;
+use crate::ledger::{Totals, TransferCode};
 
 /// Rows that are handed at a time from the one that reads them to the one that sorts them.
-const BATCH: usize = 1024;
+const BATCH: usize = 256;
 
 /// One purchase or void: what it covered in all, and the part that the agreement bears. In the order of a report.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +122,8 @@ pub struct Lines {
     pub sellers: Vec<ProducerRow>,
     pub by_commune: BTreeMap<String, (Cents, Cents)>,
     pub control: Control,
+    /// Of all that moved, purchases or not.
+    pub moved: Totals,
 }
 
 /// Whose lines, and of what time.
@@ -135,19 +137,19 @@ pub struct Span<'a> {
 
 /// Reads them once, row by row, while another thread names and sorts them.
 pub fn gather(conn: &mut Conn, span: &Span, pseudonyms: &Pseudonyms, room: &Room) -> Result<Lines> {
-    let Gathered { lines, shares, sellers, .. } = thread::scope(|scope| {
-        let (give, take) = sync_channel::<Vec<Part>>(2);
+    let Gathered { lines, shares, sellers, moved, .. } = thread::scope(|scope| {
+        let (give, take) = sync_channel::<Vec<Entry>>(2);
         let gathering = scope.spawn(move || -> Result<Gathered> {
             let mut gathered = Gathered::new(room, span.zone);
-            for part in take.into_iter().flatten() {
-                gathered.add(pseudonyms, part)?;
+            for entry in take.into_iter().flatten() {
+                gathered.add(pseudonyms, entry)?;
             }
             Ok(gathered)
         });
         let gone = |_| Error::internal("nobody takes the lines");
         let mut batch = Vec::with_capacity(BATCH);
-        let read = store::parts(conn, span.agreement, span.from, span.until, |part| {
-            batch.push(part);
+        let read = store::entries(conn, span.agreement, span.from, span.until, |entry| {
+            batch.push(entry);
             match batch.len() {
                 BATCH => give.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).map_err(gone),
                 _ => Ok(()),
@@ -186,7 +188,7 @@ pub fn gather(conn: &mut Conn, span: &Span, pseudonyms: &Pseudonyms, room: &Room
         row.net = row.redeemed - row.voided;
     }
     let by_commune = by_commune(conn, span.programme, shares)?;
-    Ok(Lines { sorted, sellers: totals, by_commune, control })
+    Ok(Lines { sorted, sellers: totals, by_commune, control, moved })
 }
 
 /// Lays what each enrolment bought beside the enrolments of the programme, both in order of id.
@@ -225,6 +227,7 @@ struct Gathered<'a> {
     lines: Sorter<Line>,
     shares: Sorter<Share>,
     sellers: HashMap<(OrganisationId, String), u32>,
+    moved: Totals,
     zone: &'a Zone,
     /// The day that was met last, from its first instant to the next day's.
     day: Option<(Instant, Day, Instant)>,
@@ -232,12 +235,25 @@ struct Gathered<'a> {
 
 impl<'a> Gathered<'a> {
     fn new(room: &Room, zone: &'a Zone) -> Self {
-        Gathered { lines: Sorter::new(room), shares: Sorter::new(room), sellers: HashMap::new(), zone, day: None }
+        let (lines, shares) = (Sorter::new(room), Sorter::new(room));
+        Gathered { lines, shares, sellers: HashMap::new(), moved: Totals::default(), zone, day: None }
     }
 
-    fn add(&mut self, pseudonyms: &Pseudonyms, part: Part) -> Result<()> {
-        let Part { redemption, code, amount, occurred_at, enrolment, producer, siret, covered } = part;
-        let (line, apart) = pseudonyms.line(redemption);
+    fn add(&mut self, pseudonyms: &Pseudonyms, entry: Entry) -> Result<()> {
+        let Entry { reference, code, amount, occurred_at, purchase } = entry;
+        if ![TransferCode::Redeem, TransferCode::Void].contains(&code) {
+            self.moved.count(code, amount);
+            return Ok(());
+        }
+        let Purchase { enrolment, producer, siret, covered } =
+            purchase.ok_or_else(|| Error::internal("a transfer without its purchase"))?;
+        if covered == Cents::ZERO {
+            // nothing was paid: what was collected for the pot, and is given back
+            self.moved.count_given_back(amount);
+            return Ok(());
+        }
+        self.moved.count(code, amount);
+        let (line, apart) = pseudonyms.line(reference.cast());
         let places = u32::try_from(self.sellers.len()).map_err(Error::internal)?;
         let line = Line {
             day: self.day_of(occurred_at),

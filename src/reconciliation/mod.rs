@@ -1,6 +1,7 @@
 //! A month of one agreement that adds up, for its funder: every cent, and no person.
 
 pub mod api;
+mod balances;
 mod communes;
 mod csv;
 mod file;
@@ -24,6 +25,7 @@ use crate::kit::time::{Instant, Month};
 use crate::ledger::{self, Totals, TransferCode};
 use crate::programme::{self, Agreement, AgreementKind};
 
+use balances::Balances;
 use lines::{Line, Lines, Span};
 use pseudonyms::Pseudonyms;
 
@@ -174,16 +176,13 @@ pub fn report(
     if until <= agreement.signed_at {
         return Err(Error::invalid("month", Complaint::BeforeSignature));
     }
-    let opening = ledger::totals(conn, agreement.id, None, Some(from))?;
-    let moved = ledger::totals(conn, agreement.id, Some(from), Some(until))?;
-
     let span = Span { agreement: agreement.id, programme: programme.id, from, until, zone: &zone };
     let pseudonyms = Pseudonyms::new(secret, agreement.id, month);
-    let Lines { sorted: lines, sellers, by_commune, control } = lines::gather(conn, &span, &pseudonyms, room)?;
-    let payable = payable(&opening, &moved);
-    if (control.redeemed, control.voided) != (payable.redeemed, payable.voided) {
-        return Err(Error::internal("a transfer without its purchase"));
-    }
+    let Lines { sorted: lines, sellers, by_commune, control, moved } = lines::gather(conn, &span, &pseudonyms, room)?;
+    // backwards from what the accounts hold, as what came before grows with the years
+    let later = ledger::totals(conn, agreement.id, Some(until), None)?;
+    let closing = Balances::held(conn, agreement.id)?.before(&later);
+    let opening = closing.before(&moved);
     let households = store::households(conn, programme.id, from, until)?;
     let territory = programme::territory(conn, programme.id)?;
     let names = sellers.iter().map(|row| row.producer.clone()).collect();
@@ -196,8 +195,8 @@ pub fn report(
     let pot = match agreement.kind {
         AgreementKind::Grant => None,
         AgreementKind::Pot => Some(Pot {
-            surplus: pot::surplus(&opening, &moved),
-            held: pot::held(&opening, &moved),
+            surplus: pot::surplus(opening.surplus, &moved, closing.surplus),
+            held: pot::held(opening.held, &moved, closing.held),
             by_holder: pot::by_holder(conn, agreement.id, from, until)?,
         }),
     };
@@ -207,10 +206,10 @@ pub fn report(
         time_zone: programme.time_zone,
         status,
         as_of: now,
-        available: available(&opening, &moved),
-        committed: committed(&opening, &moved),
-        outstanding: outstanding(&opening, &moved),
-        payable,
+        available: available(opening.available, &moved, closing.available),
+        committed: committed(opening.committed, &moved, closing.committed),
+        outstanding: outstanding(opening.outstanding, &moved, closing.outstanding),
+        payable: payable(opening.payable, &moved, closing.payable),
         pot,
         by_producer,
         by_commune: communes::rows(&households, &territory, &by_commune),
@@ -229,12 +228,10 @@ fn heading(conn: &mut Conn, agreement: &Agreement, programme: String) -> Result<
     })
 }
 
-fn available(opening: &Totals, moved: &Totals) -> Available {
+fn available(opening: Cents, moved: &Totals, closing: Cents) -> Available {
     use TransferCode::*;
-    let paid_in = |t: &Totals| t.of(Grant) + t.of(Contribute) + t.of(Pool) - t.of(Refund);
-    let held = |t: &Totals| paid_in(t) - t.of(Commit) + t.of(Release) + t.of(Return);
     Available {
-        opening: held(opening),
+        opening,
         granted: moved.of(Grant),
         contributed: moved.of(Contribute),
         pooled: moved.of(Pool),
@@ -242,42 +239,28 @@ fn available(opening: &Totals, moved: &Totals) -> Available {
         released: moved.of(Release),
         returned: moved.of(Return),
         refunded: moved.of(Refund),
-        closing: held(opening) + held(moved),
+        closing,
     }
 }
 
-fn committed(opening: &Totals, moved: &Totals) -> Committed {
+fn committed(opening: Cents, moved: &Totals, closing: Cents) -> Committed {
     use TransferCode::*;
-    let held = |t: &Totals| t.of(Commit) - t.of(Release) - t.of(Issue);
-    Committed {
-        opening: held(opening),
-        committed: moved.of(Commit),
-        released: moved.of(Release),
-        issued: moved.of(Issue),
-        closing: held(opening) + held(moved),
-    }
+    Committed { opening, committed: moved.of(Commit), released: moved.of(Release), issued: moved.of(Issue), closing }
 }
 
-fn outstanding(opening: &Totals, moved: &Totals) -> Outstanding {
+fn outstanding(opening: Cents, moved: &Totals, closing: Cents) -> Outstanding {
     use TransferCode::*;
-    let held = |t: &Totals| t.of(Issue) - t.of(Redeem) + t.of(Void) - t.of(Return);
     Outstanding {
-        opening: held(opening),
+        opening,
         issued: moved.of(Issue),
         redeemed: moved.of(Redeem),
         voided: moved.of(Void),
         returned: moved.of(Return),
-        closing: held(opening) + held(moved),
+        closing,
     }
 }
 
-fn payable(opening: &Totals, moved: &Totals) -> Payable {
+fn payable(opening: Cents, moved: &Totals, closing: Cents) -> Payable {
     use TransferCode::*;
-    let held = |t: &Totals| t.of(Redeem) - t.of(Void);
-    Payable {
-        opening: held(opening),
-        redeemed: moved.of(Redeem),
-        voided: moved.of(Void),
-        closing: held(opening) + held(moved),
-    }
+    Payable { opening, redeemed: moved.of(Redeem), voided: moved.of(Void), closing }
 }

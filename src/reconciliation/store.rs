@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use crate::db::schema::{accounts, enrolments, organisations, redemptions, transfers};
 use crate::db::{Conn, SumCents, each_row};
 use crate::kit::error::Result;
-use crate::kit::id::{AgreementId, EnrolmentId, OrganisationId, ProgrammeId, RedemptionId};
+use crate::kit::id::{AgreementId, EnrolmentId, OrganisationId, ProgrammeId, RedemptionId, ReferenceId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::ledger::{AccountKind, TransferCode};
@@ -15,49 +17,50 @@ use crate::ledger::{AccountKind, TransferCode};
 /// Ids in one statement: below what either database takes.
 const CHUNK: usize = 1_000;
 
-/// What one transfer paid of a purchase, or took back.
+/// A transfer, and the purchase that it pays or undoes.
 #[derive(Clone, Debug, Queryable)]
-pub struct Part {
-    pub redemption: RedemptionId,
+pub struct Entry {
+    pub reference: ReferenceId,
     pub code: TransferCode,
     pub amount: Cents,
     pub occurred_at: Instant,
+    pub purchase: Option<Purchase>,
+}
+
+#[derive(Clone, Debug, Queryable)]
+pub struct Purchase {
     pub enrolment: EnrolmentId,
     pub producer: OrganisationId,
     pub siret: String,
     pub covered: Cents,
 }
 
-/// Every part of a purchase or its void that was recorded for an agreement in `from..until`. Where nothing was paid, as
-/// with what was collected for a pot and is given back, there is none.
-pub fn parts(
+/// Every transfer of an agreement that was recorded in `from..until`.
+pub fn entries(
     conn: &mut Conn,
     agreement: AgreementId,
     from: Instant,
     until: Instant,
-    each: impl FnMut(Part) -> Result<()>,
+    each: impl FnMut(Entry) -> Result<()>,
 ) -> Result<()> {
-    let bought = transfers::table
-        .inner_join(redemptions::table.on(redemptions::id.eq(transfers::reference)))
+    let purchase =
+        (redemptions::enrolment_id, redemptions::producer_id, redemptions::siret, redemptions::covered_cents);
+    let entries = transfers::table
+        .left_join(redemptions::table.on(redemptions::id.eq(transfers::reference)))
         .filter(transfers::agreement_id.eq(agreement))
-        .filter(transfers::code.eq(TransferCode::Redeem).or(transfers::code.eq(TransferCode::Void)))
         .filter(transfers::recorded_at.ge(from))
         .filter(transfers::recorded_at.lt(until))
-        .filter(redemptions::covered_cents.gt(Cents::ZERO))
         .select((
             transfers::reference,
             transfers::code,
             transfers::amount_cents,
             transfers::occurred_at,
-            redemptions::enrolment_id,
-            redemptions::producer_id,
-            redemptions::siret,
-            redemptions::covered_cents,
+            purchase.nullable(),
         ));
-    each_row(conn, bought, each)
+    each_row(conn, entries, each)
 }
 
-/// What the parts of [`parts`] sum up to.
+/// What purchases and their voids sum up to; without what was collected for a pot and given back, where nothing was paid.
 pub fn bought(
     conn: &mut Conn,
     agreement: AgreementId,
@@ -140,13 +143,14 @@ pub fn households(
     Ok(counts.load(conn)?.into_iter().collect())
 }
 
-/// What each producer has collected for a pot (`collect`), or given back (`void`), recorded in `from..until`.
+/// What each producer has collected for a pot (`collect`), or given back (`void`), recorded from an instant on, and before
+/// another if there is one.
 pub fn collected(
     conn: &mut Conn,
     pot: AgreementId,
     code: TransferCode,
-    from: Option<Instant>,
-    until: Instant,
+    from: Instant,
+    until: Option<Instant>,
 ) -> Result<BTreeMap<OrganisationId, Cents>> {
     let side = accounts::id.eq(transfers::debit_account).or(accounts::id.eq(transfers::credit_account));
     let mut query = transfers::table
@@ -154,12 +158,12 @@ pub fn collected(
         .filter(transfers::agreement_id.eq(pot))
         .filter(transfers::code.eq(code))
         .filter(accounts::kind.eq(AccountKind::Held))
-        .filter(transfers::recorded_at.lt(until))
+        .filter(transfers::recorded_at.ge(from))
         .group_by(accounts::producer_id)
         .select((accounts::producer_id, SumCents(transfers::amount_cents)))
         .into_boxed();
-    if let Some(from) = from {
-        query = query.filter(transfers::recorded_at.ge(from));
+    if let Some(until) = until {
+        query = query.filter(transfers::recorded_at.lt(until));
     }
     let rows: Vec<(Option<OrganisationId>, Cents)> = query.load(conn)?;
     Ok(rows.into_iter().filter_map(|(producer, sum)| Some((producer?, sum))).collect())
@@ -172,4 +176,20 @@ pub fn held(conn: &mut Conn, agreement: AgreementId) -> Result<BTreeMap<AccountK
         .group_by(accounts::kind)
         .select((accounts::kind, SumCents(accounts::balance_cents)));
     Ok(sums.load(conn)?.into_iter().collect())
+}
+
+/// The same of the few accounts that are no household's.
+pub fn held_by_others(conn: &mut Conn, agreement: AgreementId) -> Result<BTreeMap<AccountKind, Cents>> {
+    // in so many words, as a database looks for a partial index before it knows what is bound; and each by its own
+    let one_each = sql::<Bool>("accounts.kind IN ('funder', 'available', 'committed', 'surplus')");
+    let mut sums = BTreeMap::new();
+    for kinds in [one_each, sql::<Bool>("accounts.kind = 'payable'"), sql::<Bool>("accounts.kind = 'held'")] {
+        let of = accounts::table
+            .filter(accounts::agreement_id.eq(agreement))
+            .filter(kinds)
+            .group_by(accounts::kind)
+            .select((accounts::kind, SumCents(accounts::balance_cents)));
+        sums.extend(of.load::<(AccountKind, Cents)>(conn)?);
+    }
+    Ok(sums)
 }

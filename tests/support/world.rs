@@ -163,6 +163,13 @@ impl World {
         self.serve_beside(State { keys, ..self.state.clone() })
     }
 
+    /// A second server whose long answers are sent under other settings.
+    pub fn streaming_beside(&self, change: impl FnOnce(&mut stream::Settings)) -> Client {
+        let mut settings = (*self.state.streams.settings).clone();
+        change(&mut settings);
+        self.serve_beside(State { streams: Streams::new(settings), ..self.state.clone() })
+    }
+
     fn serve_beside(&self, state: State) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
