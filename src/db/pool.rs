@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, Connection, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use diesel::r2d2;
 use diesel::sql_types::Nullable;
@@ -120,7 +120,10 @@ impl Db {
             let _turn = self.turn()?;
             self.transaction(&mut *self.connection()?, pass_writers, |conn, now| keep_time(conn, now).map(|()| now))
         })?;
-        self.read_at_leisure(|conn| work(conn, settled))
+        self.read_at_leisure(|conn| {
+            by_indexes(conn)?;
+            work(conn, settled)
+        })
     }
 
     /// Writes the time down, so that no server of this database goes behind it again. To be done often.
@@ -291,6 +294,17 @@ fn snapshot<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Re
     let outcome = work(conn);
     end(conn, outcome.as_ref().err());
     outcome
+}
+
+/// What a month has, in all its tables, was written at about the same time and lies close together. PostgreSQL does not
+/// know it, and would rather read the tables of all the years.
+fn by_indexes(conn: &mut Conn) -> Result<()> {
+    if let Conn::Pg(conn) = conn {
+        conn.batch_execute(
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+        )?;
+    }
+    Ok(())
 }
 
 /// See [`Db::keep_time`].

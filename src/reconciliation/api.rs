@@ -1,5 +1,7 @@
 //! The funder's month over HTTP.
 
+use std::thread;
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -55,16 +57,21 @@ pub async fn get_reconciliation(
     let (file, first) = state
         .run(move |state| {
             let room = &state.streams.settings.room;
-            let drawn = state.db.read_settled(|conn, now| {
-                super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month, room)
-            })?;
-            let mut file = match format {
-                Format::Json => File::json(drawn),
-                Format::Csv => File::csv(drawn, Flavour::Plain),
-                Format::CsvExcelFrench => File::csv(drawn, Flavour::ExcelFrench),
+            let draw = || {
+                let drawn = state.db.read_settled(|conn, now| {
+                    super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month, room)
+                })?;
+                let mut file = match format {
+                    Format::Json => File::json(drawn),
+                    Format::Csv => File::csv(drawn, Flavour::Plain),
+                    Format::CsvExcelFrench => File::csv(drawn, Flavour::ExcelFrench),
+                };
+                let first = Pieces::next(&mut file)?;
+                Ok((file, first))
             };
-            let first = Pieces::next(&mut file)?;
-            Ok((file, first))
+            // each thread of the pool would keep the memory of the reports it has drawn up; this one's is the next one's
+            let drawn = thread::scope(|scope| scope.spawn(draw).join());
+            drawn.unwrap_or_else(|_| Err(Error::internal("a report could not be drawn up")))
         })
         .await?;
     let mut answer = HttpResponse::Ok();
