@@ -136,3 +136,41 @@ impl<P: Pieces> MessageBody for Body<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    /// So many pieces, and then an error or the end.
+    struct Counted {
+        left: u8,
+        fails: bool,
+    }
+
+    impl Pieces for Counted {
+        fn next(&mut self) -> Result<Option<Vec<u8>>> {
+            if self.left == 0 {
+                return if self.fails { Err(Error::internal("lost")) } else { Ok(None) };
+            }
+            self.left -= 1;
+            Ok(Some(vec![self.left]))
+        }
+    }
+
+    #[actix_web::test]
+    async fn an_answer_ends_only_when_all_of_it_was_sent() {
+        let streams = Streams::new(Settings { at_once: 1, ..Settings::default() });
+        let request = TestRequest::default().to_http_request();
+        let send = |fails| {
+            let place = streams.enter().unwrap();
+            assert!(streams.enter().is_err(), "two are on their way");
+            to_bytes(Body::new(Counted { left: 3, fails }, Some(vec![9]), place, &request, Duration::ZERO))
+        };
+        assert_eq!(send(false).await.unwrap(), [9, 2, 1, 0].as_slice());
+        assert!(send(true).await.is_err());
+        assert!(streams.enter().is_ok(), "a place was lost");
+    }
+}

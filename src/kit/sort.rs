@@ -112,7 +112,8 @@ impl<R: Record> Sorter<R> {
 }
 
 impl<R: Record> Sorted<R> {
-    pub fn next(&mut self) -> io::Result<Option<R>> {
+    /// The next record; none after the last.
+    pub fn read(&mut self) -> io::Result<Option<R>> {
         match &mut self.0 {
             Source::Memory(records) => Ok(records.next()),
             Source::File(file, run) => run.next(file),
@@ -264,7 +265,7 @@ mod tests {
         }
         let mut shown = Vec::new();
         let mut sorted = sorter.finish(|record| shown.push(record.clone())).unwrap();
-        let read: Vec<Sum> = std::iter::from_fn(|| sorted.next().unwrap()).collect();
+        let read: Vec<Sum> = std::iter::from_fn(|| sorted.read().unwrap()).collect();
         assert_eq!(shown, read);
         read
     }

@@ -37,7 +37,7 @@ enum Stage {
 /// What is sent; the plain table is written in any case, for its digest.
 enum Form {
     Plain,
-    French(Sheet),
+    French(Box<Sheet>),
     Json(Vec<u8>),
 }
 
@@ -53,7 +53,7 @@ impl File {
     pub fn csv(drawn: Drawn, flavour: Flavour) -> Self {
         let form = match flavour {
             Flavour::Plain => Form::Plain,
-            Flavour::ExcelFrench => Form::French(Sheet::new(flavour, &drawn.names)),
+            Flavour::ExcelFrench => Form::French(Box::new(Sheet::new(flavour, &drawn.names))),
         };
         Self::new(drawn, form)
     }
@@ -75,7 +75,7 @@ impl File {
                     self.head()?;
                     self.stage = Stage::Lines { first: true };
                 }
-                Stage::Lines { first } => match self.drawn.lines.next().map_err(no_room)? {
+                Stage::Lines { first } => match self.drawn.lines.read().map_err(no_room)? {
                     Some(line) => {
                         self.line(&line, first)?;
                         self.stage = Stage::Lines { first: false };

@@ -199,7 +199,7 @@ fn by_commune(
 ) -> Result<BTreeMap<String, (Cents, Cents)>> {
     let mut shares = shares.finish(|_| ()).map_err(no_room)?;
     let mut communes = BTreeMap::<String, (Cents, Cents)>::new();
-    let mut share = shares.next().map_err(no_room)?;
+    let mut share = shares.read().map_err(no_room)?;
     if share.is_none() {
         return Ok(communes);
     }
@@ -208,7 +208,7 @@ fn by_commune(
             let sums = communes.entry(commune).or_default();
             sums.0 += found.redeemed;
             sums.1 += found.voided;
-            share = shares.next().map_err(no_room)?;
+            share = shares.read().map_err(no_room)?;
         }
         Ok(())
     })?;
