@@ -10,6 +10,8 @@ use toml::{Table, Value};
 use crate::db::group;
 use crate::http::address::Proxies;
 use crate::http::guard::{self, Rate};
+use crate::http::stream;
+use crate::kit::sort::Room;
 use crate::{access, app, db, keyring};
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -28,6 +30,7 @@ pub struct Config {
     till: Till,
     pub schedule: Schedule,
     pub privacy: Privacy,
+    pub reports: Reports,
     pub metrics: Metrics,
     pub log: Log,
 }
@@ -117,6 +120,15 @@ pub struct Privacy {
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Reports {
+    at_once: u32,
+    downloads: usize,
+    stall_seconds: u64,
+    pub directory: PathBuf,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Metrics {
     listen: String,
 }
@@ -199,6 +211,9 @@ impl Config {
         must((0..=10_080).contains(&self.keys.overlap_minutes), overlap)?;
         must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")?;
         must((1..=120).contains(&self.privacy.retention_months), "privacy.retention_months must be 1 to 120")?;
+        must((1..=100).contains(&self.reports.at_once), "reports.at_once must be 1 to 100")?;
+        must((1..=10_000).contains(&self.reports.downloads), "reports.downloads must be 1 to 10000")?;
+        must((1..=600).contains(&self.reports.stall_seconds), "reports.stall_seconds must be 1 to 600")?;
         let address = self.metrics.listen.is_empty() || self.metrics_listen().is_some();
         must(address, "metrics.listen must be an address with a port, as 127.0.0.1:9464, or empty")
     }
@@ -210,6 +225,7 @@ impl Config {
             password_file: (!password_file.is_empty()).then(|| password_file.into()),
             allow_plain: *allow_plain,
             connections: *connections,
+            reports: self.reports.at_once,
             wait: Duration::from_secs(*wait_seconds),
             statement: Duration::from_secs(*statement_seconds),
         }
@@ -260,6 +276,12 @@ impl Config {
             connections: own.connections,
             ready: Duration::from_secs(1),
         }
+    }
+
+    pub fn streams(&self) -> stream::Settings {
+        let Reports { downloads, stall_seconds, directory, .. } = &self.reports;
+        let room = Room { directory: directory.clone(), ..stream::Settings::default().room };
+        stream::Settings { room, patience: Duration::from_secs(*stall_seconds), at_once: *downloads }
     }
 
     pub fn proxies(&self) -> Proxies {
@@ -378,6 +400,7 @@ mod tests {
         says("[access]\nissuer = \"\"", &[], "access.issuer");
         says("[keys]\noverlap_minutes = -1", &[], "keys.overlap_minutes");
         says("[privacy]\nretention_months = 0", &[], "privacy.retention_months");
+        says("[reports]\nstall_seconds = 0", &[], "reports.stall_seconds");
         says("[access]\npassword_iterations = 1", &[], "password_iterations");
         says("[access]\nsecond_factor = \"never\"", &[], "second_factor");
         says("", &[("PRIMEUR__METRICS__LISTEN", "9464")], "metrics.listen");

@@ -13,6 +13,7 @@ use crate::access::keys::{purposes_in_use, register_keys};
 use crate::config::Config;
 use crate::db::{Conn, Db, Queue, wait_in};
 use crate::http::State;
+use crate::http::stream::Streams;
 use crate::kit::error::Error;
 use crate::kit::keys::{KeyStore, Purpose, files};
 use crate::kit::time::{Clock, SystemClock};
@@ -20,13 +21,13 @@ use crate::{app, keyring, privacy, schedule};
 
 /// Makes the directory of an embedded database, for nobody else to read.
 pub fn make_directory(config: &Config) -> Result<(), String> {
-    if let Some(path) = config.database.url.strip_prefix("sqlite://")
-        && let Some(directory) = Path::new(path).parent().filter(|directory| !directory.as_os_str().is_empty())
-    {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(|e| format!("cannot make {}: {e}", directory.display()))?;
-    }
-    Ok(())
+    let path = config.database.url.strip_prefix("sqlite://").and_then(|path| Path::new(path).parent());
+    path.filter(|directory| !directory.as_os_str().is_empty()).map_or(Ok(()), make)
+}
+
+fn make(directory: &Path) -> Result<(), String> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|e| format!("cannot make {}: {e}", directory.display()))
 }
 
 /// Opens the database, without touching its schema.
@@ -47,6 +48,8 @@ pub fn open_migrated(config: &Config, clock: Arc<dyn Clock>) -> Result<Db, Strin
 pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
     let db = open_migrated(config, clock)?;
     let keys = open_keys(config, &db)?;
+    let streams = Streams::new(config.streams());
+    make(&streams.settings.room.directory)?;
     Ok(State {
         db,
         keys,
@@ -55,6 +58,7 @@ pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<State, String> {
         retention_months: config.privacy.retention_months,
         origin: config.server.public_url.trim_end_matches('/').to_owned(),
         metrics: Arc::default(),
+        streams,
     })
 }
 

@@ -46,6 +46,7 @@ mod servers;
 mod service;
 mod sessions;
 mod simulation;
+mod streaming;
 mod surplus;
 mod tidy;
 #[cfg(feature = "postgres-tls")]

@@ -24,6 +24,8 @@ pub struct Settings {
     /// Whether PostgreSQL may be reached over a network without TLS that checks the server.
     pub allow_plain: bool,
     pub connections: u32,
+    /// Reports that are drawn up at a time, each on a connection of its own beside those.
+    pub reports: u32,
     /// How long a request waits for a connection, for its turn to write, or for a row that another one holds.
     pub wait: Duration,
     /// How long PostgreSQL works on one statement, or keeps an idle transaction.
@@ -37,6 +39,7 @@ impl Default for Settings {
             password_file: None,
             allow_plain: false,
             connections: 8,
+            reports: 2,
             wait: Duration::from_secs(5),
             statement: Duration::from_secs(30),
         }
@@ -116,7 +119,12 @@ impl Manager {
 
     /// A connection for work that takes as long as it takes, and waits as long as it must.
     pub fn connect_at_leisure(&self) -> Result<Conn, r2d2::Error> {
-        self.establish(Duration::ZERO, Duration::ZERO)
+        let mut conn = self.establish(Duration::ZERO, Duration::ZERO)?;
+        if let Conn::Pg(conn) = &mut conn {
+            // of long queries over plain columns, which it only delays
+            conn.batch_execute("SET jit = off").map_err(r2d2::Error::QueryError)?;
+        }
+        Ok(conn)
     }
 
     fn establish(&self, wait: Duration, statement: Duration) -> Result<Conn, r2d2::Error> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use diesel::connection::{AnsiTransactionManager, Connection, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, Connection, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use diesel::r2d2;
 use diesel::sql_types::{BigInt, Nullable};
@@ -60,6 +60,8 @@ pub struct Db {
     wait: Duration,
     /// SQLite has one writer; a queue of our own is fair where its busy-wait is not.
     writer: Option<Arc<Turns>>,
+    /// Reports take long, and the processor from the tills: few at a time.
+    reports: Arc<Turns>,
     gauges: Arc<Gauges>,
     /// How often something was erased that its files may still hold, from 1 at a start, as the last end may have been
     /// sudden; and up to which of these it has been wiped.
@@ -79,10 +81,12 @@ impl Db {
         // opened by whoever writes the first batch
         let batches = manager.is_postgres().then(|| pool(manager.for_batches(), MOST_WRITERS, 0)).transpose()?;
         let pool = pool(manager.clone(), settings.connections, 1)?;
-        let writer = (!manager.is_postgres()).then(Arc::default);
+        let writer = (!manager.is_postgres()).then(|| Arc::new(Turns::new(1)));
+        let reports = Arc::new(Turns::new(settings.reports));
         let (latest, wait) = (Arc::new(AtomicI64::new(0)), settings.wait);
         let (erased, wiped) = (Arc::new(AtomicU64::new(1)), Arc::default());
-        let db = Db { pool, batches, manager, clock, latest, wait, writer, gauges: Arc::default(), erased, wiped };
+        let gauges = Arc::default();
+        let db = Db { pool, batches, manager, clock, latest, wait, writer, reports, gauges, erased, wiped };
         db.manager.warn(&mut *db.connection()?)?;
         Ok(db)
     }
@@ -124,17 +128,20 @@ impl Db {
         snapshot(&mut self.connection_at_leisure()?, work)
     }
 
-    /// Like [`Db::read`], after every write that began before has ended, and with the time from which later ones are
-    /// recorded, whatever clock they go by: what is before it never changes.
+    /// Like [`Db::read_at_leisure`], after every write that began before has ended, and with the time from which later
+    /// ones are recorded, whatever clock they go by: what is before it never changes. Few do so at a time, and others wait.
     pub fn read_settled<T>(&self, work: impl FnOnce(&mut Conn, Instant) -> Result<T>) -> Result<T> {
-        let (mut conn, settled) = self.again(|| {
+        let report = self.reports.take(self.wait);
+        let _report = report.ok_or_else(|| Error::Unavailable("too many reports are drawn up".to_owned()))?;
+        let settled = self.again(|| {
             // the turn first, as writers do: readers that hold every connection and wait for it would lock them out
             let _turn = self.turn()?;
-            let mut conn = self.connection()?;
-            let settled = self.transaction(&mut conn, pass_writers, |conn, now| keep_time(conn, now).map(|()| now))?;
-            Ok((conn, settled))
+            self.transaction(&mut *self.connection()?, pass_writers, |conn, now| keep_time(conn, now).map(|()| now))
         })?;
-        snapshot(&mut conn, |conn| work(conn, settled))
+        self.read_at_leisure(|conn| {
+            by_indexes(conn)?;
+            work(conn, settled)
+        })
     }
 
     /// Writes the time down, so that no server of this database goes behind it again. To be done often.
@@ -314,6 +321,17 @@ fn snapshot<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Re
     let outcome = work(conn);
     end(conn, outcome.as_ref().err());
     outcome
+}
+
+/// What a month has, in all its tables, was written at about the same time and lies close together. PostgreSQL does not
+/// know it, and would rather read the tables of all the years.
+fn by_indexes(conn: &mut Conn) -> Result<()> {
+    if let Conn::Pg(conn) = conn {
+        conn.batch_execute(
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+        )?;
+    }
+    Ok(())
 }
 
 /// See [`Db::keep_time`].

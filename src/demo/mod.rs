@@ -80,6 +80,7 @@ pub fn settings(mut config: Config, files: &Files, port: u16) -> Config {
     config.server.public_url = format!("http://127.0.0.1:{port}");
     config.database.url = format!("sqlite://{}", files.database().display());
     config.keys.directory = files.directory.join("keys");
+    config.reports.directory = files.directory.join("reports");
     // whoever tries it has no authenticator at hand
     config.access.second_factor = SecondFactor::Optional;
     (config.log.level, config.log.format) = ("warn".to_owned(), LogFormat::Text);

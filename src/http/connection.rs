@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use actix_web::rt::{net, spawn};
 pub struct Watched {
     /// Since when it has had no request at work.
     idle: Rc<Cell<Option<Instant>>>,
+    socket: Rc<OwnedFd>,
     watch: JoinHandle<()>,
 }
 
@@ -25,27 +26,61 @@ pub struct Watched {
 pub fn watch(patience: Duration, socket: &dyn Any, data: &mut Extensions) {
     let socket = socket.downcast_ref::<net::TcpStream>().map(|socket| socket.as_fd().try_clone_to_owned());
     let Some(Ok(socket)) = socket else { return };
+    let socket = Rc::new(socket);
     let idle = Rc::new(Cell::new(Some(Instant::now())));
-    let since = idle.clone();
-    let watch = spawn(async move {
-        loop {
-            let now = Instant::now();
-            let end = since.get().unwrap_or(now) + patience;
-            if end <= now {
-                // where it cannot be ended it has ended by itself
-                let _ = TcpStream::from(socket).shutdown(Shutdown::Both);
-                return;
-            }
-            sleep_until(end).await;
+    let watch = spawn(end_after(patience, idle.clone(), socket.clone()));
+    data.insert(Watched { idle, socket, watch });
+}
+
+/// Ends a connection once it has been idle for so long.
+async fn end_after(patience: Duration, idle: Rc<Cell<Option<Instant>>>, socket: Rc<OwnedFd>) {
+    loop {
+        let now = Instant::now();
+        let end = idle.get().unwrap_or(now) + patience;
+        if end <= now {
+            // where it cannot be ended it has ended by itself
+            let _ = socket.try_clone().map(|socket| TcpStream::from(socket).shutdown(Shutdown::Both));
+            return;
         }
-    });
-    data.insert(Watched { idle, watch });
+        sleep_until(end).await;
+    }
 }
 
 impl Drop for Watched {
     /// The connection is gone, and the watch must not keep its socket.
     fn drop(&mut self) {
         self.watch.abort();
+    }
+}
+
+/// That a long answer is on its way: its client is given up once it has taken nothing for so long.
+pub struct Taking {
+    connection: Rc<Cell<Option<Instant>>>,
+    /// Since when there has been something for it to take.
+    offered: Rc<Cell<Option<Instant>>>,
+    watch: JoinHandle<()>,
+}
+
+impl Taking {
+    /// None for a request that came over no socket.
+    pub fn begin(request: &HttpRequest, patience: Duration) -> Option<Self> {
+        let Watched { idle, socket, .. } = request.conn_data::<Watched>()?;
+        let offered = Rc::new(Cell::new(None));
+        let watch = spawn(end_after(patience, offered.clone(), socket.clone()));
+        Some(Taking { connection: idle.clone(), offered, watch })
+    }
+
+    /// The client has something to take (`true`), or has taken all there is so far.
+    pub fn offer(&self, something: bool) {
+        self.connection.set(None);
+        self.offered.set(something.then(Instant::now));
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.watch.abort();
+        self.connection.set(Some(Instant::now()));
     }
 }
 

@@ -14,6 +14,7 @@ pub mod permission;
 pub mod problem;
 mod sentences;
 mod store;
+pub mod stream;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub struct State {
     /// `https://host`, before the path of links printed on vouchers.
     pub origin: String,
     pub metrics: Arc<metrics::Metrics>,
+    pub streams: stream::Streams,
 }
 
 impl State {

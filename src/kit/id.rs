@@ -77,6 +77,10 @@ impl<K> Id<K> {
         Id(uuid, PhantomData)
     }
 
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self::from_uuid(Uuid::from_bytes(bytes))
+    }
+
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }

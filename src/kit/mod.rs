@@ -9,6 +9,7 @@ pub mod money;
 pub mod object;
 pub mod phone;
 pub mod seal;
+pub mod sort;
 pub mod sql;
 pub mod text;
 pub mod time;

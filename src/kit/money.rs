@@ -63,7 +63,8 @@ impl Cents {
 
 impl fmt::Display for Cents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.to_decimal())
+        let (sign, cents) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
+        write!(f, "{sign}{}.{:02}", cents / 100, cents % 100)
     }
 }
 
@@ -149,7 +150,10 @@ mod tests {
         for text in ["", ".", "1.", ".5", "1.234", "-1", "+1", "1e3", "1,50", " 1", "01", "NaN", "10000000000", "١"] {
             assert_eq!(text.parse::<Cents>(), Err(Complaint::NotAnAmount), "{text}");
         }
-        assert_eq!(Cents(-5).to_string(), "-0.05");
+        for (cents, text) in [(0, "0.00"), (-5, "-0.05"), (-1234, "-12.34"), (i64::MIN, "-92233720368547758.08")] {
+            assert_eq!(Cents(cents).to_string(), text);
+            assert_eq!(Cents(cents).to_decimal().to_string(), text);
+        }
         assert_eq!(Cents(6000).to_french(), "60,00");
     }
 }

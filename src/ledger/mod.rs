@@ -297,22 +297,13 @@ impl Totals {
         self.given_back
     }
 
-    /// Adds those of a later time.
-    pub fn add(&mut self, later: &Totals) {
-        for (&code, &sum) in &later.sums {
-            *self.sums.entry(code).or_default() += sum;
-        }
-        self.given_back += later.given_back;
+    /// Counts a transfer among them.
+    pub fn count(&mut self, code: TransferCode, amount: Cents) {
+        *self.sums.entry(code).or_default() += amount;
     }
-}
 
-/// An agreement's transfers of some codes in `from..until`, in order of recording.
-pub fn journal(
-    conn: &mut Conn,
-    agreement: AgreementId,
-    codes: &[TransferCode],
-    from: Instant,
-    until: Instant,
-) -> Result<Vec<Transfer>> {
-    store::journal(conn, agreement, codes, from, until)
+    /// Counts one that gives back what was collected for a pot.
+    pub fn count_given_back(&mut self, amount: Cents) {
+        self.given_back += amount;
+    }
 }

@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 
 use super::{AccountKind, AgreementAccounts, TransferCode};
 use crate::db::schema::{accounts, transfers};
-use crate::db::{Conn, SumCents, Upsert, column, unnested, unnested_rows, verbatim};
+use crate::db::{Conn, SumCents, Upsert, column, each_row, unnested, unnested_rows, verbatim};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AccountId, AgreementId, OrganisationId, ReferenceId, TransferId};
 use crate::kit::money::Cents;
@@ -314,23 +314,6 @@ pub fn count(conn: &mut Conn, codes: &[TransferCode]) -> Result<i64> {
     Ok(transfers::table.filter(transfers::code.eq_any(codes)).count().get_result(conn)?)
 }
 
-pub fn journal(
-    conn: &mut Conn,
-    agreement: AgreementId,
-    codes: &[TransferCode],
-    from: Instant,
-    until: Instant,
-) -> Result<Vec<Transfer>> {
-    Ok(transfers::table
-        .filter(transfers::agreement_id.eq(agreement))
-        .filter(transfers::code.eq_any(codes))
-        .filter(transfers::recorded_at.ge(from))
-        .filter(transfers::recorded_at.lt(until))
-        .order((transfers::recorded_at, transfers::id))
-        .select(Transfer::as_select())
-        .load(conn)?)
-}
-
 /// A page of the whole journal, for verification.
 pub fn transfers_after(conn: &mut Conn, after: Option<TransferId>, limit: i64) -> Result<Vec<Transfer>> {
     let mut query = transfers::table.order(transfers::id).limit(limit).select(Transfer::as_select()).into_boxed();
@@ -373,7 +356,12 @@ pub fn last_credits(conn: &mut Conn, code: TransferCode) -> Result<BTreeMap<Acco
         .filter(transfers::code.eq(code))
         .order(transfers::recorded_at)
         .select((transfers::credit_account, transfers::recorded_at));
-    Ok(credits.load(conn)?.into_iter().collect())
+    let mut last = BTreeMap::new();
+    each_row(conn, credits, |(account, at)| {
+        last.insert(account, at);
+        Ok(())
+    })?;
+    Ok(last)
 }
 
 /// When an agreement's last transfer was recorded.

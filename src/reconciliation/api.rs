@@ -1,15 +1,18 @@
 //! The funder's month over HTTP.
 
+use std::thread;
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use super::{Flavour, Report, csv};
+use super::{File, Flavour};
 use crate::http::extract::Query;
 use crate::http::permission::MayReconcile;
 use crate::http::problem::Answer;
-use crate::http::{State, negotiate, ok};
-use crate::kit::error::{Code, Error};
+use crate::http::stream::{Body, PIECE, Pieces};
+use crate::http::{State, negotiate};
+use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::AgreementId;
 use crate::kit::time::Month;
 
@@ -49,24 +52,41 @@ pub async fn get_reconciliation(
     let (agreement, month) = path.into_inner();
     let agreement: AgreementId = agreement.parse().map_err(|_| Error::Refused(Code::NotFound))?;
     let month: Month = month.parse().map_err(|complaint| Error::invalid("month", complaint))?;
-    let report = state
+    let place = state.streams.enter()?;
+    let patience = state.streams.settings.patience;
+    let (file, first) = state
         .run(move |state| {
-            state.db.read_settled(|conn, now| {
-                super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month)
-            })
+            let room = &state.streams.settings.room;
+            let draw = || {
+                let drawn = state.db.read_settled(|conn, now| {
+                    super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month, room)
+                })?;
+                let mut file = match format {
+                    Format::Json => File::json(drawn),
+                    Format::Csv => File::csv(drawn, Flavour::Plain),
+                    Format::CsvExcelFrench => File::csv(drawn, Flavour::ExcelFrench),
+                };
+                let first = Pieces::next(&mut file)?;
+                Ok((file, first))
+            };
+            // each thread of the pool would keep the memory of the reports it has drawn up; this one's is the next one's
+            let drawn = thread::scope(|scope| scope.spawn(draw).join());
+            drawn.unwrap_or_else(|_| Err(Error::internal("a report could not be drawn up")))
         })
         .await?;
-    Ok(match format {
-        Format::Json => ok(&report),
-        Format::Csv => download(&report, Flavour::Plain),
-        Format::CsvExcelFrench => download(&report, Flavour::ExcelFrench),
-    })
+    let mut answer = HttpResponse::Ok();
+    if format == Format::Json {
+        answer.insert_header((header::CONTENT_TYPE, JSON));
+    } else {
+        let name = format!("attachment; filename=\"{agreement}-{month}.csv\"");
+        answer.insert_header((header::CONTENT_TYPE, "text/csv; charset=utf-8"));
+        answer.insert_header((header::CONTENT_DISPOSITION, name));
+    }
+    Ok(answer.body(Body::new(file, first, place, &request, patience)))
 }
 
-fn download(report: &Report, flavour: Flavour) -> HttpResponse {
-    let name = format!("attachment; filename=\"{}-{}.csv\"", report.agreement.id, report.month);
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/csv; charset=utf-8"))
-        .insert_header((header::CONTENT_DISPOSITION, name))
-        .body(csv::write(report, flavour))
+impl Pieces for File {
+    fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        File::next(self, PIECE)
+    }
 }

@@ -3,11 +3,10 @@
 //! Columns: `section,item,name,kind,day,household,count,amount,part`. The last line is `control,sha256,<digest>`: the
 //! SHA-256 of all the bytes before it in the plain flavour, whichever flavour carries it.
 
-use data_encoding::HEXLOWER;
-
-use super::{Pot, Report};
-use crate::kit::keys::sha256;
+use super::lines::Line;
+use super::{Control, Pot, Report};
 use crate::kit::money::Cents;
+use crate::kit::time::Day;
 use crate::programme::AgreementKind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,67 +17,123 @@ pub enum Flavour {
     ExcelFrench,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Row<'a> {
     section: &'a str,
     item: &'a str,
     name: &'a str,
     kind: &'a str,
     day: String,
-    household: &'a str,
     count: Option<i64>,
     amount: Option<Cents>,
-    part: Option<Cents>,
 }
 
-/// The whole file.
-pub fn write(report: &Report, flavour: Flavour) -> Vec<u8> {
-    let last = Row { section: "control", item: "sha256", name: &report.sha256, ..Row::default() };
-    table(rows(report).chain([last]), flavour)
+/// A table that is written row after row, and taken away piece by piece.
+pub struct Sheet {
+    french: bool,
+    /// Names of sellers, as their cells show them.
+    names: Vec<String>,
+    /// The day of the last line, as its cell shows it.
+    day: Option<(Day, String)>,
+    writer: csv::Writer<Vec<u8>>,
 }
 
-pub fn digest(report: &Report) -> String {
-    HEXLOWER.encode(&sha256(&table(rows(report), Flavour::Plain)))
+impl Sheet {
+    /// `names` are those of the lines' sellers.
+    pub fn new(flavour: Flavour, names: &[String]) -> Self {
+        let french = flavour == Flavour::ExcelFrench;
+        let beginning = if french { "\u{feff}" } else { "" };
+        let writer = writer(french, beginning.as_bytes().to_vec());
+        Sheet { french, names: names.iter().map(|name| text(name)).collect(), day: None, writer }
+    }
+
+    /// All that comes before the lines.
+    pub fn head(&mut self, report: &Report) {
+        let head = ["section", "item", "name", "kind", "day", "household", "count", "amount", "part"];
+        let head = head.map(|heading| self.word(heading).to_owned());
+        put(&mut self.writer, head.each_ref().map(String::as_str));
+        rows(report).for_each(|row| self.row(row));
+    }
+
+    pub fn line(&mut self, line: &Line) {
+        let day = match &self.day {
+            Some((day, text)) if *day == line.day => text,
+            _ => &self.day.insert((line.day, line.day.to_string())).1,
+        };
+        let french = self.french;
+        let word = |word| if french { in_french(word) } else { word };
+        let [item, household] = [["L-", line.line.as_str()].concat(), ["M-", line.household.as_str()].concat()];
+        let (covered, part) = (amount(line.covered, french), amount(line.part, french));
+        let name = self.names.get(line.seller as usize).map_or("", String::as_str);
+        let kind = word(line.kind.as_str());
+        put(&mut self.writer, [word("line"), &item, name, kind, day, &household, "", &covered, &part]);
+    }
+
+    pub fn controls(&mut self, control: &Control) {
+        let sum = |item, amount| Row { section: "control", item, amount: Some(amount), ..Row::default() };
+        let lines =
+            Row { section: "control", item: "lines", count: i64::try_from(control.lines).ok(), ..Row::default() };
+        let sums = [sum("redeemed", control.redeemed), sum("voided", control.voided), sum("net", control.net)];
+        std::iter::once(lines).chain(sums).for_each(|row| self.row(row));
+    }
+
+    /// The last line.
+    pub fn digest(&mut self, digest: &str) {
+        self.row(Row { section: "control", item: "sha256", name: digest, ..Row::default() });
+    }
+
+    /// Bytes that could be taken, but for what is in the writer's buffer.
+    pub fn written(&self) -> usize {
+        self.writer.get_ref().len()
+    }
+
+    /// What was written since the last time.
+    pub fn take(&mut self) -> Vec<u8> {
+        let next = writer(self.french, Vec::with_capacity(self.written()));
+        std::mem::replace(&mut self.writer, next).into_inner().expect("writing to memory does not fail")
+    }
+
+    fn word<'a>(&self, word: &'a str) -> &'a str {
+        if self.french { in_french(word) } else { word }
+    }
+
+    fn row(&mut self, row: Row) {
+        let item = match row.section {
+            "producer" if self.french => grouped(row.item),
+            // bare digits would be taken for a number, and Aisne's zero be lost
+            "commune" if self.french && !row.item.is_empty() => format!("INSEE {}", row.item),
+            _ => self.word(row.item).to_owned(),
+        };
+        let cells = [
+            self.word(row.section),
+            &text(&item),
+            // whoever is called “open” stays so
+            &text(if row.item == "status" { self.word(row.name) } else { row.name }),
+            self.word(row.kind),
+            &row.day,
+            "",
+            &row.count.map_or(String::new(), |count| count.to_string()),
+            &row.amount.map_or(String::new(), |cents| amount(cents, self.french)),
+            "",
+        ];
+        put(&mut self.writer, cells);
+    }
 }
 
-fn table<'a>(rows: impl Iterator<Item = Row<'a>>, flavour: Flavour) -> Vec<u8> {
-    let french = flavour == Flavour::ExcelFrench;
-    let mut file = if french { "\u{feff}".as_bytes().to_vec() } else { Vec::new() };
+fn writer(french: bool, to: Vec<u8>) -> csv::Writer<Vec<u8>> {
     let mut writer = csv::WriterBuilder::new();
     if french {
         writer.delimiter(b';').terminator(csv::Terminator::CRLF);
     }
-    let mut writer = writer.from_writer(&mut file);
-    let amount =
-        |cents: Option<Cents>| cents.map_or(String::new(), |c| if french { c.to_french() } else { c.to_string() });
-    let head = ["section", "item", "name", "kind", "day", "household", "count", "amount", "part"].map(str::to_owned);
-    let word = |word: &str| if french { in_french(word).to_owned() } else { word.to_owned() };
-    let head = head.map(|heading| word(&heading));
-    let cells = |row: Row| {
-        let item = match row.section {
-            "producer" if french => grouped(row.item),
-            // bare digits would be taken for a number, and Aisne's zero be lost
-            "commune" if french && !row.item.is_empty() => format!("INSEE {}", row.item),
-            _ => word(row.item),
-        };
-        [
-            word(row.section),
-            text(&item),
-            // whoever is called “open” stays so
-            text(if row.item == "status" { word(row.name) } else { row.name.to_owned() }.as_str()),
-            word(row.kind),
-            row.day,
-            row.household.to_owned(),
-            row.count.map_or(String::new(), |count| count.to_string()),
-            amount(row.amount),
-            amount(row.part),
-        ]
-    };
-    for record in std::iter::once(head).chain(rows.map(cells)) {
-        writer.write_record(record).expect("writing to memory does not fail");
-    }
-    drop(writer);
-    file
+    writer.from_writer(to)
+}
+
+fn put(writer: &mut csv::Writer<Vec<u8>>, cells: [&str; 9]) {
+    writer.write_record(cells).expect("writing to memory does not fail");
+}
+
+fn amount(cents: Cents, french: bool) -> String {
+    if french { cents.to_french() } else { cents.to_string() }
 }
 
 /// A SIRET as it is written on paper, which no spreadsheet takes for a number.
@@ -158,17 +213,6 @@ fn rows(report: &Report) -> impl Iterator<Item = Row<'_>> {
     ];
     let month = Row { section: "report", item: "month", day: report.month.to_string(), ..Row::default() };
     let head = head.map(|(item, name)| Row { section: "report", item, name, ..Row::default() });
-    let lines = report.lines.iter().map(|line| Row {
-        section: "line",
-        item: &line.line,
-        name: &line.producer,
-        kind: line.kind.as_str(),
-        day: line.day.to_string(),
-        household: &line.household,
-        amount: Some(line.covered),
-        part: Some(line.part),
-        ..Row::default()
-    });
     head.into_iter()
         .chain([month])
         .chain(flows(report))
@@ -203,8 +247,6 @@ fn rows(report: &Report) -> impl Iterator<Item = Row<'_>> {
             };
             [row("redeem", None, c.redeemed), row("void", None, c.voided), row("net", Some(c.households), c.net)]
         }))
-        .chain(lines)
-        .chain(controls(report))
 }
 
 fn flows(report: &Report) -> impl Iterator<Item = Row<'_>> {
@@ -272,11 +314,4 @@ fn of_pot(Pot { surplus, held, by_holder }: &Pot) -> impl Iterator<Item = Row<'_
     ]
     .into_iter()
     .chain(holders)
-}
-
-fn controls(report: &Report) -> impl Iterator<Item = Row<'_>> {
-    let control = &report.control;
-    let sum = |item, amount| Row { section: "control", item, amount: Some(amount), ..Row::default() };
-    let lines = Row { section: "control", item: "lines", count: i64::try_from(control.lines).ok(), ..Row::default() };
-    [lines, sum("redeemed", control.redeemed), sum("voided", control.voided), sum("net", control.net)].into_iter()
 }

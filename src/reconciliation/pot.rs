@@ -10,7 +10,7 @@ use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, OrganisationId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
-use crate::ledger::{Totals, TransferCode};
+use crate::ledger::{self, Totals, TransferCode};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Pot {
@@ -46,39 +46,27 @@ pub struct Holder {
     pub held: Held,
 }
 
-pub fn surplus(opening: &Totals, moved: &Totals) -> Surplus {
-    use TransferCode::*;
-    let held = |t: &Totals| t.of(Collect) - t.given_back() - t.of(Pool);
-    Surplus {
-        opening: held(opening),
-        collected: moved.of(Collect),
-        given_back: moved.given_back(),
-        pooled: moved.of(Pool),
-        closing: held(opening) + held(moved),
-    }
+pub fn surplus(opening: Cents, moved: &Totals, closing: Cents) -> Surplus {
+    let (collected, given_back) = (moved.of(TransferCode::Collect), moved.given_back());
+    Surplus { opening, collected, given_back, pooled: moved.of(TransferCode::Pool), closing }
 }
 
-pub fn held(opening: &Totals, moved: &Totals) -> Held {
-    let held = |t: &Totals| t.of(TransferCode::Collect) - t.given_back();
-    Held {
-        opening: held(opening),
-        collected: moved.of(TransferCode::Collect),
-        given_back: moved.given_back(),
-        closing: held(opening) + held(moved),
-    }
+pub fn held(opening: Cents, moved: &Totals, closing: Cents) -> Held {
+    Held { opening, collected: moved.of(TransferCode::Collect), given_back: moved.given_back(), closing }
 }
 
 /// Each producer that holds something at the beginning or moves something in the month, by name.
 pub fn by_holder(conn: &mut Conn, pot: AgreementId, from: Instant, until: Instant) -> Result<Vec<Holder>> {
     use TransferCode::{Collect, Void};
-    let mut sums = |code, from, until| store::collected(conn, pot, code, from, until);
-    let (before, before_back) = (sums(Collect, None, from)?, sums(Void, None, from)?);
-    let (collected, given_back) = (sums(Collect, Some(from), until)?, sums(Void, Some(from), until)?);
-    let producers = before.keys().chain(collected.keys()).copied().collect();
+    let held = ledger::held(conn, pot)?;
+    let mut sums = |code, until| store::collected(conn, pot, code, from, until);
+    let (since, back_since) = (sums(Collect, None)?, sums(Void, None)?);
+    let (collected, given_back) = (sums(Collect, Some(until))?, sums(Void, Some(until))?);
+    let producers = held.keys().copied().collect();
     let mut rows = Vec::new();
     for (id, producer) in store::producers(conn, &producers)? {
         let of = |sums: &BTreeMap<OrganisationId, Cents>| sums.get(&id).copied().unwrap_or_default();
-        let opening = of(&before) - of(&before_back);
+        let opening = of(&held) - of(&since) + of(&back_since);
         let (collected, given_back) = (of(&collected), of(&given_back));
         let closing = opening + collected - given_back;
         rows.push(Holder { producer, held: Held { opening, collected, given_back, closing } });

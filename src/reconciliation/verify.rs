@@ -1,8 +1,7 @@
 //! Every month of every agreement adds up, and the last one ends with what the accounts hold.
 
-use std::collections::BTreeSet;
-
-use super::{available, by_purchase, committed, outstanding, payable, pot, store};
+use super::balances::Balances;
+use super::store;
 use crate::db::Conn;
 use crate::kit::error::Result;
 use crate::kit::money::Cents;
@@ -30,18 +29,19 @@ fn wrong(conn: &mut Conn, agreement: &Agreement, zone: &Zone) -> Result<Vec<Stri
     let first = month_of(agreement.signed_at);
     let last = ledger::last(conn, agreement.id)?.map_or(first, month_of).max(first);
 
-    let mut opening = Totals::default();
+    let mut opening = Balances::default();
     let mut month = first;
     loop {
         let (from, until) = (zone.start_of(month.first_day()), zone.start_of(month.next().first_day()));
         let moved = ledger::totals(conn, agreement.id, Some(from), Some(until))?;
-        for (kind, opens, closes) in balances(&opening, &moved) {
+        let closing = opening.after(&moved);
+        for ((kind, opens), (_, closes)) in opening.by_kind().into_iter().zip(closing.by_kind()) {
             if opens < Cents::ZERO || closes < Cents::ZERO {
                 wrong.push(format!("its report of {month} takes {kind} from {opens} to {closes}"));
             }
         }
         wrong.extend(wrong_lines(conn, agreement, zone, month, &moved)?);
-        opening.add(&moved);
+        opening = closing;
         if month >= last {
             break;
         }
@@ -50,7 +50,7 @@ fn wrong(conn: &mut Conn, agreement: &Agreement, zone: &Zone) -> Result<Vec<Stri
 
     // what was recorded before the first month is in no report, but in the accounts
     let held = store::held(conn, agreement.id)?;
-    for (kind, reported, _) in balances(&opening, &Totals::default()) {
+    for (kind, reported) in opening.by_kind() {
         // what is set aside is in the households' hands too
         let beside = if kind == AccountKind::Allowance { held.get(&AccountKind::Reserved) } else { None };
         let balance = held.get(&kind).copied().unwrap_or_default() + beside.copied().unwrap_or_default();
@@ -63,21 +63,6 @@ fn wrong(conn: &mut Conn, agreement: &Agreement, zone: &Zone) -> Result<Vec<Stri
     Ok(wrong)
 }
 
-/// What a month's report says that the accounts of each kind hold at its beginning and at its end.
-fn balances(opening: &Totals, moved: &Totals) -> [(AccountKind, Cents, Cents); 6] {
-    let (available, committed) = (available(opening, moved), committed(opening, moved));
-    let (outstanding, payable) = (outstanding(opening, moved), payable(opening, moved));
-    let (surplus, owed) = (pot::surplus(opening, moved), pot::held(opening, moved));
-    [
-        (AccountKind::Available, available.opening, available.closing),
-        (AccountKind::Committed, committed.opening, committed.closing),
-        (AccountKind::Allowance, outstanding.opening, outstanding.closing),
-        (AccountKind::Payable, payable.opening, payable.closing),
-        (AccountKind::Surplus, surplus.opening, surplus.closing),
-        (AccountKind::Held, owed.opening, owed.closing),
-    ]
-}
-
 /// The purchases and voids that a month's report lists are what it says producers gained and lost.
 fn wrong_lines(
     conn: &mut Conn,
@@ -87,25 +72,15 @@ fn wrong_lines(
     moved: &Totals,
 ) -> Result<Option<String>> {
     let (from, until) = (zone.start_of(month.first_day()), zone.start_of(month.next().first_day()));
-    let journal = ledger::journal(conn, agreement.id, &[TransferCode::Redeem, TransferCode::Void], from, until)?;
-    let purchases = store::purchases(conn, &journal.iter().map(|t| t.reference.cast()).collect::<BTreeSet<_>>())?;
-    let (mut redeemed, mut voided) = (Cents::ZERO, Cents::ZERO);
-    for (redemption, transfers) in by_purchase(journal) {
-        let Some(purchase) = purchases.get(&redemption) else { continue };
-        if purchase.covered == Cents::ZERO {
-            continue;
-        }
-        for (code, _, part) in transfers {
-            if part > purchase.covered {
-                return Ok(Some(format!("its report of {month} bears {part} of {redemption}, which covered less")));
-            }
-            *(if code == TransferCode::Void { &mut voided } else { &mut redeemed }) += part;
-        }
+    if let Some((redemption, part)) = store::overpaid(conn, agreement.id, from, until)? {
+        return Ok(Some(format!("its report of {month} bears {part} of {redemption}, which covered less")));
     }
-    let block = payable(&Totals::default(), moved);
-    let same = (redeemed, voided) == (block.redeemed, block.voided);
+    let bought = store::bought(conn, agreement.id, from, until)?;
+    let [redeemed, voided] =
+        [TransferCode::Redeem, TransferCode::Void].map(|code| bought.get(&code).copied().unwrap_or_default());
+    let (paid, back) = (moved.of(TransferCode::Redeem), moved.of(TransferCode::Void));
+    let same = (redeemed, voided) == (paid, back);
     Ok((!same).then(|| {
-        let (paid, back) = (block.redeemed, block.voided);
         format!(
             "its report of {month} lists {redeemed} bought and {voided} undone, but pays {paid} and takes back {back}"
         )

@@ -60,6 +60,11 @@ impl Client {
         Client { agent: config.into(), address: address.to_owned(), token: None, language: None }
     }
 
+    /// Host and port, for what speaks less than HTTP.
+    pub fn socket(&self) -> &str {
+        self.address.trim_start_matches("http://")
+    }
+
     pub fn with_token(&self, token: &str) -> Self {
         Client { token: Some(token.to_owned()), ..self.clone() }
     }

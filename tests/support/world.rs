@@ -1,7 +1,7 @@
 //! One deployment for one test: a real server on a loopback port, a database of its own, a clock set by hand.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use primeur::db::{Db, Settings};
 use primeur::http::State;
 use primeur::http::address::Proxies;
 use primeur::http::guard::Limits;
+use primeur::http::stream::{self, Streams};
 use primeur::kit::keys::{KeyStore, Keys};
+use primeur::kit::sort::Room;
 use primeur::kit::time::{Clock, Instant, ManualClock, SystemClock};
 use primeur::{access, app, schedule, verify};
 
@@ -86,8 +88,16 @@ impl World {
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let access = Arc::new(lasting_access());
         let origin = "https://cheque.primeur.example".to_owned();
-        let state =
-            State { db, keys, access, proxies: loopback(), retention_months: 24, origin, metrics: Arc::default() };
+        let state = State {
+            db,
+            keys,
+            access,
+            proxies: loopback(),
+            retention_months: 24,
+            origin,
+            metrics: Arc::default(),
+            streams: streams(&directory),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let till = group::Settings::default();
@@ -103,8 +113,16 @@ impl World {
         let clock = ManualClock::at(db.now());
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let (access, origin) = (Arc::new(lasting_access()), address.clone());
-        let state =
-            State { db, keys, access, proxies: loopback(), retention_months: 24, origin, metrics: Arc::default() };
+        let state = State {
+            db,
+            keys,
+            access,
+            proxies: loopback(),
+            retention_months: 24,
+            origin,
+            metrics: Arc::default(),
+            streams: streams(directory),
+        };
         let (directory, database_url) = (directory.clone(), database_url.clone());
         let (address, server, others) = (address.clone(), None, Mutex::default());
         World { state, database_url, directory, clock, address, server, till: group::Settings::default(), others }
@@ -154,6 +172,13 @@ impl World {
     /// A second server on the same database, with keys of its own directory.
     pub fn served_beside(&self, keys: KeyStore) -> Client {
         self.serve_beside(State { keys, ..self.state.clone() })
+    }
+
+    /// A second server whose long answers are sent under other settings.
+    pub fn streaming_beside(&self, change: impl FnOnce(&mut stream::Settings)) -> Client {
+        let mut settings = (*self.state.streams.settings).clone();
+        change(&mut settings);
+        self.serve_beside(State { streams: Streams::new(settings), ..self.state.clone() })
     }
 
     fn serve_beside(&self, state: State) -> Client {
@@ -245,6 +270,12 @@ fn lasting_access() -> access::Settings {
         password_iterations: 1,
         second_factor_required: false,
     }
+}
+
+/// Long answers as in service, sorted in the test's own directory.
+fn streams(directory: &Path) -> Streams {
+    let room = Room { directory: directory.to_owned(), ..stream::Settings::default().room };
+    Streams::new(stream::Settings { room, ..stream::Settings::default() })
 }
 
 /// A test sends `X-Forwarded-For` for the address it wants to be seen at.

@@ -83,3 +83,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     surpluses,
     clock,
 );
+
+diesel::allow_columns_to_appear_in_same_group_by_clause!(
+    transfers::reference,
+    transfers::code,
+    redemptions::covered_cents,
+);

@@ -85,11 +85,26 @@ impl Secret {
 
     /// HMAC-SHA-256 under this secret, for one purpose.
     pub fn digest(&self, purpose: &str, message: &[u8]) -> Digest32 {
+        self.digester(purpose, &[]).digest(message)
+    }
+
+    /// The same for many messages that begin alike.
+    pub fn digester(&self, purpose: &str, beginning: &[u8]) -> Digester {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(purpose.as_bytes());
         mac.update(&[0]);
-        mac.update(message);
-        mac.finalize().into_bytes().into()
+        mac.update(beginning);
+        Digester(mac)
+    }
+}
+
+/// Digests under one secret, for one purpose; it holds the secret's key schedule, and not the secret.
+#[derive(Clone)]
+pub struct Digester(Hmac<Sha256>);
+
+impl Digester {
+    pub fn digest(&self, rest: &[u8]) -> Digest32 {
+        self.0.clone().chain_update(rest).finalize().into_bytes().into()
     }
 }
 
