@@ -94,10 +94,11 @@ pub fn processor() -> String {
     format!("{cores} × {}", model.map_or("unknown", |(_, model)| model))
 }
 
-pub fn total_memory() -> String {
+/// KiB.
+pub fn total_memory() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = info.lines().next().unwrap_or_default();
-    line.trim_start_matches("MemTotal:").trim().to_owned()
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix("kB"));
+    line.and_then(|kib| kib.trim().parse().ok()).unwrap_or(1 << 20)
 }
 
 /// What a program prints; its complaint where it fails.

@@ -257,7 +257,7 @@ impl Bench {
             self.tell(name, said.trim().to_owned());
         }
         self.tell("processors", machine::processor());
-        self.tell("memory", machine::total_memory());
+        self.tell("memory", format!("{} MiB", machine::total_memory() / 1024));
         self.tell("load before", machine::load());
         self.tell("kernel", fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned());
         self.tell("disk", format!("{file_system}, {:.0} GiB free", machine::free(&self.folder) / 1024.0));

@@ -9,6 +9,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 
 use super::cluster::Cluster;
+use super::machine;
 use crate::kit::id::Id;
 use crate::kit::money::Cents;
 use crate::kit::time::{Day, Instant};
@@ -160,8 +161,10 @@ pub fn into_sqlite(
     fill: impl FnOnce(&mut dyn Sink) -> Result<(), String>,
 ) -> Result<(), String> {
     let conn = Connection::open(path).map_err(told)?;
-    conn.execute_batch("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -400000; BEGIN")
-        .map_err(told)?;
+    // indexes grow at random places: they are to fit into memory, up to a quarter of it
+    let cache = machine::total_memory() / 4;
+    let settings = format!("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -{cache}; BEGIN");
+    conn.execute_batch(&settings).map_err(told)?;
     let mut prepared = Inserts(Vec::new());
     for (table, columns) in tables {
         let places = vec!["?"; columns.split(',').count()].join(", ");
