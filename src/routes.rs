@@ -39,6 +39,12 @@ routes! {
     "/health/live" => GET health::live;
     "/health/ready" => GET health::ready;
 
+    // the till's before all others: paths are tried in this order
+    "/api/v1/redemptions" => POST redemption::redeem, GET redemption::list_redemptions;
+    "/api/v1/redemptions/{id}" => GET redemption::get_redemption;
+    "/api/v1/redemptions/{id}/void" => POST redemption::void_redemption;
+    "/api/v1/vouchers/check" => POST redemption::check_voucher;
+
     "/api/v1/access/login" => POST access::log_in;
     "/api/v1/access/refresh" => POST access::refresh;
     "/api/v1/access/logout" => POST access::log_out;
@@ -107,16 +113,11 @@ routes! {
     "/api/v1/enrolments/{id}/denominations" => POST voucher::hand_over_denominations;
 
     "/api/v1/vouchers" => POST voucher::hand_over_voucher, GET voucher::list_vouchers;
-    "/api/v1/vouchers/check" => POST redemption::check_voucher;
     "/api/v1/vouchers/{id}" => GET voucher::get_voucher;
     "/api/v1/vouchers/{id}/qr" => GET voucher::get_voucher_qr;
     "/api/v1/vouchers/{id}/block" => POST voucher::block_voucher;
     "/api/v1/vouchers/{id}/unblock" => POST voucher::unblock_voucher;
     "/api/v1/vouchers/{id}/replace" => POST voucher::replace_voucher;
-
-    "/api/v1/redemptions" => POST redemption::redeem, GET redemption::list_redemptions;
-    "/api/v1/redemptions/{id}" => GET redemption::get_redemption;
-    "/api/v1/redemptions/{id}/void" => POST redemption::void_redemption;
 
     "/api/v1/holds" => POST collect::hold_basket, GET collect::list_holds;
     "/api/v1/holds/{id}" => GET collect::get_hold;
