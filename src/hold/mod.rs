@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use crate::allowance::{self, Draw, Purse};
 use crate::db::{Conn, Page};
 use crate::kit::error::{Code, Error, Result};
-use crate::kit::id::{AccountId, EnrolmentId, HoldId, HoldPartId, OrganisationId, PartId, StallId, VoucherId};
+use crate::kit::id::{AccountId, EnrolmentId, HoldId, HoldPartId, OrganisationId, PartId, VoucherId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 use crate::ledger::{self, Entry, TransferCode};
 use crate::programme::Category;
 
-pub use store::{Filter, Hold, Line, Reserved};
+pub use store::{Filter, Hold, Line, Reserved, Waiting};
 pub use verify::verify;
 
 crate::text_enum! {
@@ -208,28 +208,14 @@ pub fn list(
     store::with_lines(conn, holds)
 }
 
-/// What stands set aside for baskets since an instant, and when the last of them was: a basket counts from its hold on.
-pub fn set_aside(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, since: Instant) -> Result<Cents> {
-    store::set_aside(conn, now, enrolment, since)
-}
-
-/// When an enrolment last had a basket set aside that still waits.
-pub fn last_set_aside(conn: &mut Conn, now: Instant, enrolment: EnrolmentId) -> Result<Option<Instant>> {
-    store::last_set_aside(conn, now, enrolment)
-}
-
 /// What is, or was, set aside behind some vouchers of a fixed value.
 pub fn behind(conn: &mut Conn, vouchers: &[VoucherId]) -> Result<Vec<Hold>> {
     store::behind(conn, vouchers)
 }
 
-/// The baskets that some enrolments have had set aside since an instant and that still wait: by which card, where, how much.
-pub fn baskets_since(
-    conn: &mut Conn,
-    enrolments: &[EnrolmentId],
-    since: Instant,
-) -> Result<Vec<(VoucherId, StallId, Cents)>> {
-    store::baskets_since(conn, enrolments, since)
+/// The baskets that some enrolments have had set aside since an instant and not settled.
+pub fn waiting_since(conn: &mut Conn, enrolments: &[EnrolmentId], since: Instant) -> Result<Vec<Waiting>> {
+    store::waiting_since(conn, enrolments, since)
 }
 
 /// Puts one voucher in the place of another, for all that is held by it.

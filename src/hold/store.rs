@@ -66,6 +66,19 @@ pub struct Line {
     pub amount_cents: Cents,
 }
 
+/// A basket that is set aside and not settled.
+#[derive(Clone, Copy, Debug, Queryable)]
+pub struct Waiting {
+    pub enrolment: EnrolmentId,
+    pub voucher: VoucherId,
+    pub stall: StallId,
+    pub basket: Cents,
+    pub covered: Cents,
+    pub created_at: Instant,
+    /// The first instant that is too late: then it is free, whether or not that is written yet.
+    pub expires_at: Instant,
+}
+
 /// What an account of a hold is.
 #[derive(Clone, Copy, Debug)]
 pub struct Reserved {
@@ -248,37 +261,21 @@ pub fn purse_parts(conn: &mut Conn, hold: HoldId) -> Result<Vec<PursePart>> {
     Ok(rows.into_iter().map(part).collect())
 }
 
-pub fn set_aside(conn: &mut Conn, now: Instant, enrolment: EnrolmentId, since: Instant) -> Result<Cents> {
-    let waiting = holds::table
-        .filter(holds::enrolment_id.eq(enrolment))
-        .filter(holds::stall_id.is_not_null())
-        .filter(holds::state.eq(State::Held))
-        .filter(holds::expires_at.gt(now))
-        .filter(holds::created_at.ge(since));
-    let sum: Option<Cents> = waiting.select(SumCents(holds::covered_cents)).first(conn).optional()?;
-    Ok(sum.unwrap_or_default())
-}
-
-pub fn last_set_aside(conn: &mut Conn, now: Instant, enrolment: EnrolmentId) -> Result<Option<Instant>> {
-    let waiting = holds::table
-        .filter(holds::enrolment_id.eq(enrolment))
-        .filter(holds::stall_id.is_not_null())
-        .filter(holds::state.eq(State::Held))
-        .filter(holds::expires_at.gt(now));
-    Ok(waiting.select(diesel::dsl::max(holds::created_at)).first(conn)?)
-}
-
-pub fn baskets_since(
-    conn: &mut Conn,
-    enrolments: &[EnrolmentId],
-    since: Instant,
-) -> Result<Vec<(VoucherId, StallId, Cents)>> {
+pub fn waiting_since(conn: &mut Conn, enrolments: &[EnrolmentId], since: Instant) -> Result<Vec<Waiting>> {
     Ok(holds::table
         .filter(any_of(holds::enrolment_id, enrolments))
-        .filter(holds::created_at.gt(since))
+        .filter(holds::created_at.ge(since))
         .filter(holds::stall_id.is_not_null())
         .filter(holds::state.eq(State::Held))
-        .select((holds::voucher_id, holds::stall_id.assume_not_null(), holds::basket_cents.assume_not_null()))
+        .select((
+            holds::enrolment_id,
+            holds::voucher_id,
+            holds::stall_id.assume_not_null(),
+            holds::basket_cents.assume_not_null(),
+            holds::covered_cents,
+            holds::created_at,
+            holds::expires_at,
+        ))
         .load(conn)?)
 }
 

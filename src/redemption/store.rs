@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::{BasketLine, Purchase};
 use crate::db::schema::{holds, redemption_lines, redemptions, voids, vouchers};
-use crate::db::{Conn, Page, SumCents, any_of, column, unnested};
+use crate::db::{Conn, Page, any_of, column, unnested};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, HoldId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
 use crate::kit::money::Cents;
@@ -134,48 +134,38 @@ pub fn redemption(conn: &mut Conn, id: RedemptionId) -> Result<Option<Redemption
     Ok(redemptions::table.find(id).select(Redemption::as_select()).first(conn).optional()?)
 }
 
-/// What some enrolments have bought since an instant that was not undone: by which card, where, how much.
-pub fn baskets_since(
-    conn: &mut Conn,
-    enrolments: &[EnrolmentId],
-    since: Instant,
-) -> Result<Vec<(VoucherId, StallId, Cents)>> {
+/// A purchase that was not undone.
+#[derive(Clone, Copy, Debug, Queryable)]
+pub struct Bought {
+    pub enrolment: EnrolmentId,
+    pub voucher: VoucherId,
+    pub stall: StallId,
+    pub basket: Cents,
+    pub covered: Cents,
+    pub recorded_at: Instant,
+    /// Where it was fetched later.
+    pub set_aside_at: Option<Instant>,
+}
+
+/// What some enrolments have bought since an instant.
+pub fn bought_since(conn: &mut Conn, enrolments: &[EnrolmentId], since: Instant) -> Result<Vec<Bought>> {
+    let basket = redemptions::hold_id.eq(holds::id.nullable()).and(holds::stall_id.is_not_null());
     Ok(redemptions::table
         .left_join(voids::table)
+        .left_join(holds::table.on(basket))
         .filter(any_of(redemptions::enrolment_id, enrolments))
-        .filter(redemptions::recorded_at.gt(since))
-        .filter(voids::recorded_at.is_null())
-        .select((redemptions::voucher_id, redemptions::stall_id, redemptions::basket_cents))
-        .load(conn)?)
-}
-
-/// What was covered for an enrolment since an instant, net of what was undone. What was set aside before counts from then.
-pub fn covered_since(conn: &mut Conn, enrolment: EnrolmentId, since: Instant) -> Result<Cents> {
-    let standing = redemptions::table
-        .left_join(voids::table)
-        .left_join(holds::table.on(redemptions::hold_id.eq(holds::id.nullable())))
-        .filter(redemptions::enrolment_id.eq(enrolment))
         .filter(redemptions::recorded_at.ge(since))
-        .filter(holds::stall_id.is_null().or(holds::created_at.assume_not_null().ge(since)))
-        .filter(voids::recorded_at.is_null());
-    let sum: Option<Cents> = standing.select(SumCents(redemptions::covered_cents)).first(conn).optional()?;
-    Ok(sum.unwrap_or_default())
-}
-
-/// When an enrolment last bought something that was not undone, or had it set aside.
-pub fn last_purchase(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Option<Instant>> {
-    let standing = redemptions::table
-        .left_join(voids::table)
-        .left_join(holds::table.on(redemptions::hold_id.eq(holds::id.nullable())))
-        .filter(redemptions::enrolment_id.eq(enrolment))
-        .filter(voids::recorded_at.is_null());
-    let bought: Option<Instant> =
-        standing.filter(holds::stall_id.is_null()).select(diesel::dsl::max(redemptions::recorded_at)).first(conn)?;
-    let set_aside: Option<Instant> = standing
-        .filter(holds::stall_id.is_not_null())
-        .select(diesel::dsl::max(holds::created_at.nullable()))
-        .first(conn)?;
-    Ok(bought.max(set_aside))
+        .filter(voids::recorded_at.is_null())
+        .select((
+            redemptions::enrolment_id,
+            redemptions::voucher_id,
+            redemptions::stall_id,
+            redemptions::basket_cents,
+            redemptions::covered_cents,
+            redemptions::recorded_at,
+            holds::created_at.nullable(),
+        ))
+        .load(conn)?)
 }
 
 pub fn list(

@@ -1,6 +1,7 @@
 //! Purchases, as many at once as come: read together, decided one by one, written together.
 
 pub mod api;
+mod past;
 mod situation;
 
 use std::collections::{BTreeMap, BTreeSet};
