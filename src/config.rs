@@ -51,6 +51,7 @@ pub struct Database {
     pub url: String,
     password_file: String,
     allow_plain: bool,
+    checkpoint: Checkpoint,
     pub connections: u32,
     wait_seconds: u64,
     statement_seconds: u64,
@@ -96,6 +97,13 @@ pub struct Limits {
     body_seconds: u64,
     idle_seconds: u64,
     connections: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Checkpoint {
+    Beside,
+    Default,
 }
 
 #[derive(Clone, Deserialize)]
@@ -219,11 +227,13 @@ impl Config {
     }
 
     pub fn database(&self) -> db::Settings {
-        let Database { url, password_file, allow_plain, connections, wait_seconds, statement_seconds } = &self.database;
+        let Database { url, password_file, allow_plain, checkpoint, connections, wait_seconds, statement_seconds } =
+            &self.database;
         db::Settings {
             url: url.clone(),
             password_file: (!password_file.is_empty()).then(|| password_file.into()),
             allow_plain: *allow_plain,
+            fold: *checkpoint == Checkpoint::Beside,
             connections: *connections,
             reports: self.reports.at_once,
             wait: Duration::from_secs(*wait_seconds),

@@ -297,7 +297,7 @@ fn a_backup_overwrites_nothing_and_is_for_nobody_else_to_read() {
     let bytes = std::fs::read(&file).unwrap();
     assert!(said.contains(&format!("backup: {} bytes, all that was answered before 2", bytes.len())), "{said}");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(names_in(&process.directory), ["backup", "keys", "primeur.db", "serve.log"]);
+    assert_eq!(names_in(&process.directory), ["backup", "keys", "primeur.db", "reports", "serve.log"]);
 
     let again = run(&process, &["backup", file.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(1));

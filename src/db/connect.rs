@@ -24,6 +24,8 @@ pub struct Settings {
     /// Whether PostgreSQL may be reached over a network without TLS that checks the server.
     pub allow_plain: bool,
     pub connections: u32,
+    /// Whether SQLite's journal is folded beside the till, and not by whatever commit comes upon it.
+    pub fold: bool,
     /// Reports that are drawn up at a time, each on a connection of its own beside those.
     pub reports: u32,
     /// How long a request waits for a connection, for its turn to write, or for a row that another one holds.
@@ -39,6 +41,7 @@ impl Default for Settings {
             password_file: None,
             allow_plain: false,
             connections: 8,
+            fold: true,
             reports: 2,
             wait: Duration::from_secs(5),
             statement: Duration::from_secs(30),
@@ -82,18 +85,23 @@ pub struct Manager {
     target: Target,
     wait: Duration,
     statement: Duration,
+    fold: bool,
     batches: bool,
 }
 
 impl Manager {
     pub fn new(settings: &Settings) -> Result<Self, String> {
         let (wait, statement) = (settings.wait, settings.statement);
-        Ok(Manager { target: Target::of(settings)?, wait, statement, batches: false })
+        Ok(Manager { target: Target::of(settings)?, wait, statement, fold: settings.fold, batches: false })
     }
 
     /// The same for connections that do nothing but batches of look-ups by id.
     pub fn for_batches(&self) -> Self {
         Manager { batches: true, ..self.clone() }
+    }
+
+    pub fn folds(&self) -> bool {
+        self.fold && !self.is_postgres()
     }
 
     pub fn is_postgres(&self) -> bool {
@@ -162,6 +170,9 @@ impl Manager {
                     self.wait.as_millis()
                 ))
                 .map_err(r2d2::Error::QueryError)?;
+                if self.batches && self.fold {
+                    conn.batch_execute("PRAGMA wal_autocheckpoint = 0").map_err(r2d2::Error::QueryError)?;
+                }
                 Ok(Conn::Sqlite(conn))
             }
         }

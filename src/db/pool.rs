@@ -12,6 +12,7 @@ use diesel::sql_types::{BigInt, Nullable};
 use super::backend::Conn;
 use super::connect::{Manager, Settings, end};
 use super::figures::{Figures, Gauges, Waiting};
+use super::fold::Journal;
 use super::schema::clock;
 use super::set::{unnested, verbatim};
 use super::turn::{Turn, Turns};
@@ -51,8 +52,9 @@ const MAX_AHEAD_SECONDS: i64 = 3600;
 #[derive(Clone)]
 pub struct Db {
     pool: diesel::r2d2::Pool<Manager>,
-    /// Of connections of their own, for batches on PostgreSQL.
-    batches: Option<diesel::r2d2::Pool<Manager>>,
+    /// Of connections of their own, for batches.
+    batches: diesel::r2d2::Pool<Manager>,
+    pub(super) journal: Arc<Journal>,
     manager: Manager,
     clock: Arc<dyn Clock>,
     /// The latest time that this process has written at: time does not go back, even where the clock does.
@@ -79,14 +81,14 @@ impl Db {
             pool.map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))
         };
         // opened by whoever writes the first batch
-        let batches = manager.is_postgres().then(|| pool(manager.for_batches(), MOST_WRITERS, 0)).transpose()?;
+        let batches = pool(manager.for_batches(), MOST_WRITERS, 0)?;
         let pool = pool(manager.clone(), settings.connections, 1)?;
         let writer = (!manager.is_postgres()).then(|| Arc::new(Turns::new(1)));
         let reports = Arc::new(Turns::new(settings.reports));
         let (latest, wait) = (Arc::new(AtomicI64::new(0)), settings.wait);
         let (erased, wiped) = (Arc::new(AtomicU64::new(1)), Arc::default());
-        let gauges = Arc::default();
-        let db = Db { pool, batches, manager, clock, latest, wait, writer, reports, gauges, erased, wiped };
+        let (gauges, journal) = (Arc::default(), Arc::default());
+        let db = Db { pool, batches, journal, manager, clock, latest, wait, writer, reports, gauges, erased, wiped };
         db.manager.warn(&mut *db.connection()?)?;
         Ok(db)
     }
@@ -162,9 +164,11 @@ impl Db {
 
     /// [`Db::write`] for many requests at once, on a connection whose plans are made for that.
     pub fn write_batch<T>(&self, mut work: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
-        let Some(batches) = &self.batches else { return self.write(work) };
         self.again(|| {
-            let mut conn = batches.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))?;
+            let _turn = self.turn()?;
+            let mut conn =
+                self.batches.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))?;
+            self.journal.shorten(&mut conn)?;
             self.transaction(&mut conn, announce, &mut work)
         })
     }
@@ -300,6 +304,11 @@ impl Db {
         self.gauges.waits.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting::on(&self.gauges.waiting);
         self.pool.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))
+    }
+
+    /// Whether the till's journal is folded beside it.
+    pub(super) fn folds(&self) -> bool {
+        self.manager.folds()
     }
 
     /// A connection beside the pool, without its limits.

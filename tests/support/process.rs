@@ -73,6 +73,7 @@ impl Process {
             .env("PRIMEUR__LIMITS__ADDRESS_PER_SECOND", "0")
             .env("PRIMEUR__LIMITS__STRANGER_PER_SECOND", "0")
             .env("PRIMEUR__KEYS__DIRECTORY", self.directory.join("keys"))
+            .env("PRIMEUR__REPORTS__DIRECTORY", self.directory.join("reports"))
             .env("PRIMEUR__ACCESS__SECOND_FACTOR", "optional")
             .envs(self.settings.iter().map(|(name, value)| (name, value)));
         command

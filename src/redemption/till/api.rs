@@ -11,7 +11,7 @@ use actix_web::{HttpResponse, web};
 use super::{Request, Verdict, redeem_all, take};
 use crate::access::{self, Actor};
 use crate::db::group::{self, Group, Work};
-use crate::db::{Conn, Db};
+use crate::db::{Conn, Db, Folder};
 use crate::http::State;
 use crate::http::idempotency::{self, Claim, IdempotencyKey};
 use crate::http::metrics::Metrics;
@@ -29,6 +29,8 @@ use crate::voucher::Presented;
 pub struct Till {
     way: Way,
     metrics: Arc<Metrics>,
+    /// Ends with it.
+    _folder: Option<Folder>,
     /// For which somebody waits for an answer; what they asked for is done all the same.
     wait: Duration,
 }
@@ -63,14 +65,16 @@ impl Till {
     /// Begins to work. With no places in the queue there is none.
     pub fn start(state: &State, settings: &group::Settings) -> std::io::Result<Self> {
         let counter = Counter { db: state.db.clone(), hashes: RandomState::new() };
+        let mut folder = None;
         let way = match settings.places {
             0 => Way::Alone(web::Data::new(counter)),
             _ => {
+                folder = Folder::start(&state.db).map_err(std::io::Error::other)?;
                 let writers = if state.db.has_one_writer() { 1 } else { settings.writers };
                 Way::Together(Group::start(counter, group::Settings { writers, ..*settings })?)
             }
         };
-        Ok(Till { way, metrics: state.metrics.clone(), wait: state.db.wait() })
+        Ok(Till { way, _folder: folder, metrics: state.metrics.clone(), wait: state.db.wait() })
     }
 
     /// Redeems once for a key: 201 with the first answer.
