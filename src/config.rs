@@ -214,7 +214,7 @@ impl Config {
         must((1..=100_000).contains(&connections), "limits.connections must be 1 to 100000")?;
         must(self.till.queue <= 100_000, "till.queue must be 0 to 100000")?;
         must((1..=16).contains(&self.till.writers), "till.writers must be 1 to 16")?;
-        must((1..=1_000).contains(&self.till.batch), "till.batch must be 1 to 1000")?;
+        must((1..=500).contains(&self.till.batch), "till.batch must be 1 to 500")?;
         let overlap = "keys.overlap_minutes must be 0 to 10080, a week";
         must((0..=10_080).contains(&self.keys.overlap_minutes), overlap)?;
         must((1..=3600).contains(&self.schedule.every_seconds), "schedule.every_seconds must be 1 to 3600")?;

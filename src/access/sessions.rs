@@ -159,12 +159,13 @@ pub fn still_signed_in(conn: &mut Conn, now: Instant, actor: &Actor) -> Result<(
     store::actor(conn, actor.session, actor.person, now)?.map(drop).ok_or(Error::Refused(Code::Unauthenticated))
 }
 
-/// The same for many at once, each with the standing that they are thought to have: which of them are as they were.
+/// The same for many at once: whose sessions stand, and are of whom they were thought to be.
 pub fn standing(conn: &mut Conn, now: Instant, actors: &[&Actor]) -> Result<Vec<bool>> {
     let sessions: BTreeSet<SessionId> = actors.iter().map(|actor| actor.session).collect();
     let living = store::actors(conn, &sessions.into_iter().collect::<Vec<_>>(), now)?;
     let living: BTreeMap<SessionId, Actor> = living.into_iter().map(|actor| (actor.session, actor)).collect();
-    Ok(actors.iter().map(|&actor| living.get(&actor.session) == Some(actor)).collect())
+    let who = |actor: &Actor| (actor.person, actor.organisation, actor.role);
+    Ok(actors.iter().map(|&actor| living.get(&actor.session).map(who) == Some(who(actor))).collect())
 }
 
 /// Who is behind an access token, and for how long it is good.

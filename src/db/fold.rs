@@ -50,6 +50,8 @@ impl Journal {
         conn.batch_execute(&format!("PRAGMA busy_timeout = {PATIENCE}"))?;
         let folded = fold(conn, "RESTART");
         conn.batch_execute(&format!("PRAGMA busy_timeout = {patience}"))?;
+        // it grew too long: another try once it is longer by as much
+        self.too_many.store(pages + MOST_PAGES, Ordering::Relaxed);
         let folded = folded?;
         self.pages.store(0, Ordering::Relaxed);
         self.too_many.store(if folded.busy == 0 { 0 } else { pages + MOST_PAGES }, Ordering::Relaxed);

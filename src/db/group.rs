@@ -21,10 +21,23 @@ pub trait Work: Send + Sync + 'static {
     /// Whether an item is done in a transaction of its own.
     fn is_alone(&self, item: &Self::Item) -> bool;
 
-    /// Does all items, in their order, and tells what became of each once that is durable; none for an item that could not
-    /// be done beside the others and comes again in a later batch. At least one must be done.
-    fn run(&self, items: &[Self::Item]) -> Vec<Option<Self::Outcome>>;
+    /// Does all items, in their order, and tells what became of each once that is durable. At least one of several must be
+    /// done or held up. One alone may wait for what others hold; several must not.
+    fn run(&self, items: &[Self::Item], may_wait: bool) -> Vec<Fate<Self::Outcome>>;
 }
+
+/// What became of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate<O> {
+    Done(O),
+    /// It could not be done beside the others, and comes again in a later batch.
+    Later,
+    /// Somebody else holds what it needs: it waits for that aside, so that nobody waits for it.
+    HeldUp,
+}
+
+/// Threads on which the held up wait, each for one at a time.
+const ASIDE: usize = 4;
 
 /// How a group waits and works.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +66,14 @@ struct Shared<W: Work> {
     settings: Settings,
     queue: Mutex<Queue<W>>,
     news: Condvar,
+    /// For those who work aside.
+    aside: Condvar,
 }
 
 struct Queue<W: Work> {
     waiting: VecDeque<Waiting<W>>,
-    /// The keys of what the writers have in hand.
+    held_up: VecDeque<Waiting<W>>,
+    /// The keys of what the writers have in hand, and of what is held up.
     in_hand: HashSet<u64>,
     closed: bool,
 }
@@ -70,21 +86,32 @@ struct Waiting<W: Work> {
 
 impl<W: Work> Group<W> {
     pub fn start(work: W, settings: Settings) -> std::io::Result<Self> {
-        let queue = Mutex::new(Queue { waiting: VecDeque::new(), in_hand: HashSet::new(), closed: false });
-        let group = Group { shared: Arc::new(Shared { work, settings, queue, news: Condvar::new() }) };
+        let queue = Mutex::new(Queue {
+            waiting: VecDeque::new(),
+            held_up: VecDeque::new(),
+            in_hand: HashSet::new(),
+            closed: false,
+        });
+        let group =
+            Group { shared: Arc::new(Shared { work, settings, queue, news: Condvar::new(), aside: Condvar::new() }) };
         for number in 1..=settings.writers {
             let shared = group.shared.clone();
-            thread::Builder::new().name(format!("writer-{number}")).spawn(move || shared.write())?;
+            thread::Builder::new().name(format!("writer-{number}")).spawn(move || shared.write(false))?;
+        }
+        for number in 1..=ASIDE {
+            let shared = group.shared.clone();
+            thread::Builder::new().name(format!("aside-{number}")).spawn(move || shared.write(true))?;
         }
         Ok(group)
     }
 
-    /// Puts an item into the queue; none where it is full. The answer is an error only where the work has panicked. An item
+    /// Puts an item into the queue; none where it is full, or half full of items that share a key with it. The answer is an error only where the work has panicked. An item
     /// is done whether or not somebody still waits for its answer.
     pub fn submit(&self, item: W::Item) -> Option<oneshot::Receiver<W::Outcome>> {
         let keys = self.shared.work.keys(&item);
         let mut queue = self.shared.queue();
-        if queue.waiting.len() >= self.shared.settings.places {
+        let places = self.shared.settings.places;
+        if queue.len() >= places || queue.len() > places / 2 && queue.sharing(&keys) > places / 2 {
             return None;
         }
         let (answer, receiver) = oneshot::channel();
@@ -96,12 +123,7 @@ impl<W: Work> Group<W> {
 
     /// Whether one more would find no place.
     pub fn is_full(&self) -> bool {
-        self.shared.queue().waiting.len() >= self.shared.settings.places
-    }
-
-    /// How many wait at this moment.
-    pub fn waiting(&self) -> usize {
-        self.shared.queue().waiting.len()
+        self.shared.queue().len() >= self.shared.settings.places
     }
 }
 
@@ -109,6 +131,7 @@ impl<W: Work> Drop for Group<W> {
     fn drop(&mut self) {
         self.shared.queue().closed = true;
         self.shared.news.notify_all();
+        self.shared.aside.notify_all();
     }
 }
 
@@ -118,9 +141,9 @@ impl<W: Work> Shared<W> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of one writer.
-    fn write(&self) {
-        while let Some(batch) = self.take() {
+    /// The life of one writer, or of one that works aside.
+    fn write(&self, aside: bool) {
+        while let Some(batch) = self.take(aside) {
             let mut keys = HashSet::with_capacity(2 * batch.len());
             let (mut items, mut answers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
             for Waiting { item, keys: of_item, answer } in batch {
@@ -129,25 +152,31 @@ impl<W: Work> Shared<W> {
                 keys.extend(of_item);
             }
             // whoever waits for the answer of a panic is told so by its sender's end
-            let outcomes = catch_unwind(AssertUnwindSafe(|| self.work.run(&items))).unwrap_or_default();
+            let outcomes = catch_unwind(AssertUnwindSafe(|| self.work.run(&items, aside))).unwrap_or_default();
             let mut queue = self.queue();
-            queue.in_hand.retain(|key| !keys.contains(key));
-            let mut later = Vec::new();
+            let (mut later, mut held_up) = (Vec::new(), Vec::new());
             let mut done = Vec::with_capacity(outcomes.len());
             for ((item, (keys, answer)), outcome) in items.into_iter().zip(answers).zip(outcomes) {
                 match outcome {
-                    Some(outcome) => done.push((answer, outcome)),
-                    None => later.push(Waiting { item, keys, answer }),
+                    Fate::Done(outcome) => done.push((answer, outcome)),
+                    Fate::Later => later.push(Waiting { item, keys, answer }),
+                    Fate::HeldUp => held_up.push(Waiting { item, keys, answer }),
                 }
             }
+            let kept: HashSet<u64> = held_up.iter().flat_map(|waiting| waiting.keys).collect();
+            queue.in_hand.retain(|key| !keys.contains(key) || kept.contains(key));
+            queue.held_up.extend(held_up);
             for waiting in later.into_iter().rev() {
                 queue.waiting.push_front(waiting);
             }
             // what waited for these keys may be for a writer that sleeps, and the end is for all
-            let more = !queue.waiting.is_empty() || queue.closed;
+            let (more, aside) = (!queue.waiting.is_empty() || queue.closed, !queue.held_up.is_empty() || queue.closed);
             drop(queue);
             if more {
                 self.news.notify_all();
+            }
+            if aside {
+                self.aside.notify_all();
             }
             for (answer, outcome) in done {
                 // who has gone away finds the answer under its key
@@ -158,22 +187,37 @@ impl<W: Work> Shared<W> {
 
     /// Waits for something to do, and takes it: what came first, up to a batch, and nothing that shares a key with what is
     /// in hand. None at the end.
-    fn take(&self) -> Option<Vec<Waiting<W>>> {
+    fn take(&self, aside: bool) -> Option<Vec<Waiting<W>>> {
         let mut queue = self.queue();
         loop {
-            let batch = queue.draw(self.settings.batch, |item| self.work.is_alone(item));
+            let batch = match aside {
+                true => queue.held_up.pop_front().into_iter().collect(),
+                false => queue.draw(self.settings.batch, |item| self.work.is_alone(item)),
+            };
             if !batch.is_empty() {
                 return Some(batch);
             }
-            if queue.closed && queue.waiting.is_empty() {
+            // what is in hand may still be held up
+            if queue.closed && queue.len() == 0 && queue.in_hand.is_empty() {
                 return None;
             }
-            queue = self.news.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let news = if aside { &self.aside } else { &self.news };
+            queue = news.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 impl<W: Work> Queue<W> {
+    fn len(&self) -> usize {
+        self.waiting.len() + self.held_up.len()
+    }
+
+    /// How many wait that share a key with these.
+    fn sharing(&self, keys: &[u64]) -> usize {
+        let shares = |waiting: &&Waiting<W>| waiting.keys.iter().any(|key| keys.contains(key));
+        self.waiting.iter().chain(&self.held_up).filter(shares).count()
+    }
+
     fn draw(&mut self, most: usize, is_alone: impl Fn(&W::Item) -> bool) -> Vec<Waiting<W>> {
         let mut batch = Vec::new();
         let mut passed = VecDeque::new();

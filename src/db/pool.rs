@@ -168,7 +168,9 @@ impl Db {
             let _turn = self.turn()?;
             let mut conn =
                 self.batches.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))?;
-            self.journal.shorten(&mut conn)?;
+            if let Err(error) = self.journal.shorten(&mut conn) {
+                tracing::warn!(%error, "SQLite's journal could not be started anew");
+            }
             self.transaction(&mut conn, announce, &mut work)
         })
     }

@@ -246,6 +246,7 @@ pub async fn redeem(
     address: ClientAddress,
     body: Json<RedemptionRequest>,
 ) -> Answer {
+    till.must_have_room()?;
     let new = body.value.read(&state)?;
     look_up_typed(&state, &permit.actor, &key, &address, &new).await?;
     till.redeem(permit.actor, key, &body.digest, new).await

@@ -2,7 +2,7 @@
 
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::store::{Allowance, allowances_of};
 use super::{PursePart, State, bonus};
@@ -46,6 +46,11 @@ pub fn lock(conn: &mut Conn, enrolment: EnrolmentId) -> Result<()> {
 /// Takes the purses of some enrolments, whatever their order here, in the order that all take them in.
 pub fn lock_all(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<()> {
     store::lock(conn, enrolments)
+}
+
+/// The same without waiting: those that nobody else has, and only they, are taken.
+pub fn lock_free(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<BTreeSet<EnrolmentId>> {
+    store::lock_free(conn, enrolments)
 }
 
 /// Reads a purse. A period that is due but not yet issued counts: nobody is refused at 00:00:01.

@@ -1,6 +1,6 @@
 //! The SQL of purses: what can be spent at one moment, and who spends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 
@@ -8,7 +8,7 @@ use super::PursePart;
 use crate::allowance::store::{Allowance, Part};
 use crate::allowance::{PartKey, State};
 use crate::db::schema::{accounts, allowance_parts, hold_parts, holds};
-use crate::db::{Conn, any_of, column, unnested};
+use crate::db::{Conn, any_of, column, unnested, unnested_rows};
 use crate::kit::error::Result;
 use crate::kit::id::{AllowanceId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
@@ -19,15 +19,25 @@ use crate::kit::time::Instant;
 pub fn lock(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<()> {
     // SQLite has one writer
     let Conn::Pg(conn) = conn else { return Ok(()) };
-    let lock = unnested(
-        "SELECT id FROM allowances WHERE id = ANY (ARRAY(SELECT first.id FROM unnest(",
-        (column::<ty::Id, _, _>(enrolments, |&id| id),),
-        ") AS e (id) CROSS JOIN LATERAL (SELECT a.id FROM allowances a WHERE a.enrolment_id = e.id AND a.purse <> 'own' \
-          ORDER BY a.id LIMIT 1) AS first)) ORDER BY enrolment_id FOR UPDATE",
-    );
-    lock.execute(conn)?;
+    unnested(FIRST, (column::<ty::Id, _, _>(enrolments, |&id| id),), IN_ORDER).execute(conn)?;
     Ok(())
 }
+
+/// Takes those that nobody has, and tells which.
+pub fn lock_free(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<BTreeSet<EnrolmentId>> {
+    let Conn::Pg(conn) = conn else { return Ok(enrolments.iter().copied().collect()) };
+    let free = unnested_rows::<ty::Id, _>(FIRST, (column::<ty::Id, _, _>(enrolments, |&id| id),), IF_FREE);
+    Ok(free.load::<EnrolmentId>(conn)?.into_iter().collect())
+}
+
+/// Around the enrolments.
+const FIRST: &str = "SELECT enrolment_id FROM allowances WHERE id = ANY (ARRAY(SELECT first.id FROM unnest(";
+const IN_ORDER: &str = ") AS e (id) CROSS JOIN LATERAL (SELECT a.id FROM allowances a WHERE a.enrolment_id = e.id \
+                        AND a.purse <> 'own' ORDER BY a.enrolment_id, a.id LIMIT 1) AS first)) \
+                        ORDER BY enrolment_id FOR UPDATE";
+const IF_FREE: &str = ") AS e (id) CROSS JOIN LATERAL (SELECT a.id FROM allowances a WHERE a.enrolment_id = e.id \
+                       AND a.purse <> 'own' ORDER BY a.enrolment_id, a.id LIMIT 1) AS first)) \
+                       ORDER BY enrolment_id FOR UPDATE SKIP LOCKED";
 
 /// The parts of some allowances that may be spent now. Those of a due period count whole before they are issued, those of a
 /// bonus with what is `matured`, and all with what is `freed`.

@@ -24,6 +24,7 @@ enum Verdict {
     Done,
     /// All but the first come again.
     First,
+    HoldUp,
     Panic,
 }
 
@@ -43,12 +44,19 @@ impl Work for Bench {
         item.alone
     }
 
-    fn run(&self, items: &[Item]) -> Vec<Option<u32>> {
+    fn run(&self, items: &[Item], may_wait: bool) -> Vec<Fate<u32>> {
         self.begun.lock().unwrap().send(items.to_vec()).unwrap();
         let verdict = self.go.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         match verdict {
-            Verdict::Done => items.iter().map(|item| Some(item.name)).collect(),
-            Verdict::First => items.iter().enumerate().map(|(n, item)| (n == 0).then_some(item.name)).collect(),
+            Verdict::Done => items.iter().map(|item| Fate::Done(item.name)).collect(),
+            Verdict::First => {
+                let first = |(n, item): (usize, &Item)| if n == 0 { Fate::Done(item.name) } else { Fate::Later };
+                items.iter().enumerate().map(first).collect()
+            }
+            Verdict::HoldUp => {
+                assert!(!may_wait, "held up aside");
+                items.iter().map(|_| Fate::HeldUp).collect()
+            }
             Verdict::Panic => panic!("planted"),
         }
     }
@@ -184,4 +192,39 @@ fn what_nobody_waits_for_any_more_is_done_all_the_same_and_so_is_what_waits_at_t
     assert_eq!((second.blocking_recv(), third.blocking_recv()), (Ok(2), Ok(3)));
     let done: Vec<Vec<Item>> = begun.iter().collect();
     assert_eq!(done.concat().iter().map(|item| item.name).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn who_is_held_up_waits_aside_and_holds_up_only_its_own_key() {
+    let scene = one_writer(100, 10);
+    let stuck = scene.submit(item(1, 7));
+    assert_eq!(scene.next(), [1]);
+    scene.end(Verdict::HoldUp);
+    // aside, and not ended yet
+    assert_eq!(scene.next(), [1]);
+    let (behind, other) = (scene.submit(item(2, 7)), scene.submit(item(3, 8)));
+    let bench = &scene.group.shared.work;
+    // two wait for the one channel: the writer and the one aside
+    scene.end(Verdict::Done);
+    scene.end(Verdict::Done);
+    assert_eq!(scene.next(), [3]);
+    assert_eq!(other.blocking_recv(), Ok(3));
+    assert_eq!(stuck.blocking_recv(), Ok(1));
+    assert_eq!(scene.next(), [2]);
+    scene.end(Verdict::Done);
+    assert_eq!(behind.blocking_recv(), Ok(2));
+    drop(bench.go.lock());
+}
+
+#[test]
+fn one_key_takes_no_more_than_half_of_the_queue() {
+    let scene = one_writer(8, 10);
+    let mut answers = vec![scene.submit(item(0, 1))];
+    assert_eq!(scene.next(), [0]);
+    answers.extend((1..=5).map(|n| scene.submit(item(n, 7))));
+    assert!(scene.group.submit(item(6, 7)).is_none());
+    answers.extend((7..=9).map(|n| scene.submit(item(n, n.into()))));
+    assert!(scene.group.submit(item(10, 10)).is_none(), "the queue is full");
+    (0..6).for_each(|_| scene.end(Verdict::Done));
+    answers.into_iter().for_each(|answer| assert!(answer.blocking_recv().is_ok()));
 }

@@ -2,15 +2,17 @@
 //! then everybody is answered.
 
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::rt::time::timeout;
 use actix_web::{HttpResponse, web};
 
-use super::{Request, Verdict, redeem_all, take};
+use super::{Request, Taken, Verdict, redeem_all, take};
 use crate::access::{self, Actor};
-use crate::db::group::{self, Group, Work};
+use crate::allowance;
+use crate::db::group::{self, Fate, Group, Work};
 use crate::db::{Conn, Db, Folder};
 use crate::http::State;
 use crate::http::idempotency::{self, Claim, IdempotencyKey};
@@ -22,7 +24,7 @@ use crate::kit::keys::Digest32;
 use crate::kit::text::Line as Text;
 use crate::kit::time::Instant;
 use crate::redemption::api::RedemptionAnswer;
-use crate::redemption::{NewRedemption, void};
+use crate::redemption::{NewRedemption, own, void};
 use crate::voucher::Presented;
 
 /// The till of one server.
@@ -97,10 +99,17 @@ impl Till {
         Ok(told.0)
     }
 
+    /// Whether one more would find a place: what costs something is not begun for who would not.
+    pub fn must_have_room(&self) -> Result<()> {
+        match &self.way {
+            Way::Together(group) if group.is_full() => Err(full()),
+            _ => Ok(()),
+        }
+    }
+
     async fn ask(&self, item: Item) -> Answer<(String, bool)> {
         let told = match &self.way {
             Way::Together(group) => {
-                let full = || Error::Unavailable("the till's queue is full".to_owned());
                 let answer = group.submit(item).ok_or_else(full)?;
                 let _waiting = self.metrics.wait_at_the_till();
                 let late = || Error::Unavailable("the till did not answer in time".to_owned());
@@ -113,6 +122,10 @@ impl Till {
         };
         told.unwrap_or_else(|| Err(Error::internal("the till panicked"))).map_err(Problem)
     }
+}
+
+fn full() -> Error {
+    Error::Unavailable("the till's queue is full".to_owned())
 }
 
 impl Work for Counter {
@@ -138,21 +151,21 @@ impl Work for Counter {
         matches!(item.errand, Errand::Void { .. })
     }
 
-    fn run(&self, items: &[Item]) -> Vec<Option<Told>> {
-        let failure = match self.db.write_batch(|conn, now| decide_all(conn, now, items)) {
+    fn run(&self, items: &[Item], may_wait: bool) -> Vec<Fate<Told>> {
+        let failure = match unbroken(|| self.db.write_batch(|conn, now| decide_all(conn, now, items, may_wait))) {
             Ok(told) => return told,
             Err(failure) => failure,
         };
         match (items, failure) {
-            ([_], failure) => vec![Some(Err(failure))],
+            ([_], failure) => vec![Fate::Done(Err(failure))],
             // nobody can write now, and whoever tries again learns what became of a commit whose answer was lost
             (_, Error::Unavailable(cause)) => {
-                items.iter().map(|_| Some(Err(Error::Unavailable(cause.clone())))).collect()
+                items.iter().map(|_| Fate::Done(Err(Error::Unavailable(cause.clone())))).collect()
             }
             // one of them is at fault: the others go on without it
             (_, failure) => {
                 tracing::error!(%failure, items = items.len(), "the till could not write a batch, and does it one by one");
-                items.iter().map(|item| Some(self.alone(item))).collect()
+                items.iter().map(|item| Fate::Done(unbroken(|| self.alone(item)))).collect()
             }
         }
     }
@@ -160,18 +173,26 @@ impl Work for Counter {
 
 impl Counter {
     fn alone(&self, item: &Item) -> Told {
-        let told = self.db.write(|conn, now| {
-            let told = decide_all(conn, now, std::slice::from_ref(item))?.pop().flatten();
-            told.ok_or_else(|| Error::Retry("the card has just been made".to_owned()))
+        let told = self.db.write(|conn, now| match decide_all(conn, now, std::slice::from_ref(item), true)?.pop() {
+            Some(Fate::Done(told)) => Ok(told),
+            _ => Err(Error::Retry("the card has just been made".to_owned())),
         });
         told?
     }
 }
 
+/// A panic over one item is an error like another: its neighbours are done without it. The transaction has been given up.
+fn unbroken<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Error::internal("the till panicked")))
+}
+
 /// Decides and writes all items in one transaction.
-fn decide_all(conn: &mut Conn, now: Instant, items: &[Item]) -> Result<Vec<Option<Told>>> {
+fn decide_all(conn: &mut Conn, now: Instant, items: &[Item], may_wait: bool) -> Result<Vec<Fate<Told>>> {
     if let [Item { actor, errand: Errand::Void { id, reason } }] = items {
-        return void_one(conn, now, actor, *id, reason.clone()).map(|told| vec![Some(Ok(told))]);
+        if !may_wait && is_held_up(conn, actor, *id)? {
+            return Ok(vec![Fate::HeldUp]);
+        }
+        return void_one(conn, now, actor, *id, reason.clone()).map(|told| vec![Fate::Done(Ok(told))]);
     }
     let (mut requests, mut claims) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
     for Item { actor, errand } in items {
@@ -181,21 +202,21 @@ fn decide_all(conn: &mut Conn, now: Instant, items: &[Item]) -> Result<Vec<Optio
         requests.push(Request { actor, new });
         claims.push(Claim { organisation: actor.organisation, key, digest: *digest });
     }
-    let purses = take(conn, &requests)?;
-    // from here on nobody is waited for but by a moment: who stands now is let through
+    let purses = take(conn, &requests, may_wait)?;
     let actors: Vec<&Actor> = requests.iter().map(|request| request.actor).collect();
     let standing = access::standing(conn, now, &actors)?;
     let first = idempotency::first_answers(conn, &claims)?;
 
-    let mut told: Vec<Option<Told>> = Vec::with_capacity(items.len());
+    let mut told: Vec<Fate<Told>> = Vec::with_capacity(items.len());
     let mut fresh = Vec::new();
-    for (place, (stands, first)) in standing.into_iter().zip(first).enumerate() {
+    for (place, (stands, first)) in standing.iter().zip(first).enumerate() {
         told.push(match first {
-            _ if !stands => Some(Err(Error::Refused(Code::Unauthenticated))),
-            Some(first) => Some(first.map(|json| (json, true))),
+            _ if !stands => Fate::Done(Err(Error::Refused(Code::Unauthenticated))),
+            Some(first) => Fate::Done(first.map(|json| (json, true))),
+            None if purses[place] == Taken::HeldUp => Fate::HeldUp,
             None => {
                 fresh.push(place);
-                None
+                Fate::Later
             }
         });
     }
@@ -205,22 +226,35 @@ fn decide_all(conn: &mut Conn, now: Instant, items: &[Item]) -> Result<Vec<Optio
         told[place] = match verdict {
             Verdict::Decided(Ok(purchase)) => {
                 let json = serde_json::to_string(&RedemptionAnswer::from(*purchase)).map_err(Error::internal)?;
-                Some(Ok((json, false)))
+                Fate::Done(Ok((json, false)))
             }
-            Verdict::Decided(Err(refusal)) if refusal.is_refusal() => Some(Err(refusal)),
+            Verdict::Decided(Err(refusal)) if refusal.is_refusal() => Fate::Done(Err(refusal)),
             Verdict::Decided(Err(failure)) => return Err(failure),
-            Verdict::Later => None,
+            Verdict::Later => Fate::Later,
         };
     }
     let answers = claims.iter().zip(&told).filter_map(|(claim, told)| match told {
-        Some(Ok((json, false))) => Some((*claim, json.as_str())),
+        Fate::Done(Ok((json, false))) => Some((*claim, json.as_str())),
         _ => None,
     });
     let answers: Vec<_> = answers.collect();
     if !answers.is_empty() {
         idempotency::keep(conn, now, &answers)?;
+        // what was done may have waited for others
+        if access::standing(conn, now, &actors)? != standing {
+            return Err(Error::Retry("a session has ended meanwhile".to_owned()));
+        }
     }
     Ok(told)
+}
+
+/// Whether somebody else has the purse that a purchase is to be given back to.
+fn is_held_up(conn: &mut Conn, actor: &Actor, id: RedemptionId) -> Result<bool> {
+    match own(conn, actor, id) {
+        Ok(purchase) => Ok(allowance::lock_free(conn, &[purchase.redemption.enrolment_id])?.is_empty()),
+        Err(Error::Refused(_)) => Ok(false),
+        Err(other) => Err(other),
+    }
 }
 
 fn void_one(

@@ -44,33 +44,48 @@ pub enum Verdict {
 /// Redeems a voucher: allowance → producer payable, one transfer for each part that pays.
 pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) -> Result<Purchase> {
     let request = Request { actor, new };
-    let enrolments = take(conn, &[request])?;
-    match redeem_all(conn, now, &[request], &enrolments)?.pop() {
+    let taken = take(conn, &[request], true)?;
+    match redeem_all(conn, now, &[request], &taken)?.pop() {
         Some(Verdict::Decided(outcome)) => outcome.map(|purchase| *purchase),
         // its card was made between two looks
         _ => Err(Error::Retry("the card has just been made".to_owned())),
     }
 }
 
-/// Finds whose purses some purchases are for, and takes them all, so that nobody else spends out of them. None for what
-/// is no card.
-pub fn take(conn: &mut Conn, requests: &[Request]) -> Result<Vec<Option<EnrolmentId>>> {
+/// Whose purse a card draws on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is taken: nobody else spends out of it.
+    Purse(EnrolmentId),
+    /// Somebody else has it.
+    HeldUp,
+    /// There is no such card.
+    NoCard,
+}
+
+/// Finds whose purses some purchases are for, and takes them all, waiting for those that others have if it may.
+pub fn take(conn: &mut Conn, requests: &[Request], may_wait: bool) -> Result<Vec<Taken>> {
     let shown: Vec<_> = requests.iter().map(|request| &request.new.voucher).collect();
     let found = voucher::find_all(conn, &shown)?;
-    let enrolments: Vec<Option<EnrolmentId>> =
-        found.into_iter().map(|voucher| voucher.map(|voucher| voucher.enrolment_id)).collect();
-    allowance::lock_all(conn, &distinct(enrolments.iter().copied().flatten()))?;
-    Ok(enrolments)
+    let enrolments = distinct(found.iter().flatten().map(|voucher| voucher.enrolment_id));
+    let free: BTreeSet<EnrolmentId> = match may_wait {
+        true => {
+            allowance::lock_all(conn, &enrolments)?;
+            enrolments.into_iter().collect()
+        }
+        false => allowance::lock_free(conn, &enrolments)?,
+    };
+    let taken = |voucher: Option<Voucher>| match voucher {
+        None => Taken::NoCard,
+        Some(voucher) if free.contains(&voucher.enrolment_id) => Taken::Purse(voucher.enrolment_id),
+        Some(_) => Taken::HeldUp,
+    };
+    Ok(found.into_iter().map(taken).collect())
 }
 
 /// Redeems many vouchers at once, each as if it were alone and in this order. `purses` are what [`take`] has found and
 /// taken for them. An error of one is its verdict; an error of all undoes all.
-pub fn redeem_all(
-    conn: &mut Conn,
-    now: Instant,
-    requests: &[Request],
-    purses: &[Option<EnrolmentId>],
-) -> Result<Vec<Verdict>> {
+pub fn redeem_all(conn: &mut Conn, now: Instant, requests: &[Request], purses: &[Taken]) -> Result<Vec<Verdict>> {
     let mut verdicts: Vec<Option<Verdict>> = Vec::new();
     verdicts.resize_with(requests.len(), || None);
     let stalls = producer::stalls_by_id(conn, &distinct(requests.iter().map(|request| request.new.stall)))?;
@@ -87,7 +102,7 @@ pub fn redeem_all(
             (_, None) => verdicts[place] = refused(Code::UnknownVoucher),
             (Some(stall), Some(voucher)) => {
                 // a card found only now is of an enrolment whose purse is not taken
-                if !taken.insert(voucher.enrolment_id) || purses[place] != Some(voucher.enrolment_id) {
+                if !taken.insert(voucher.enrolment_id) || purses[place] != Taken::Purse(voucher.enrolment_id) {
                     verdicts[place] = Some(Verdict::Later);
                     continue;
                 }

@@ -63,8 +63,11 @@ pub struct Past {
 impl Past {
     pub fn read(conn: &mut Conn, of: &[(EnrolmentId, Since)]) -> Result<Self> {
         let mut past = Past { bought: BTreeMap::new(), waiting: BTreeMap::new() };
-        let ids = distinct(of.iter().filter(|(_, since)| since.first().is_some()).map(|(id, _)| *id));
-        if let Some(first) = of.iter().filter_map(|(_, since)| since.first()).min() {
+        // a household with a long past does not make those read theirs whose last moments are enough
+        let (moments, long): (Vec<_>, Vec<_>) = of.iter().partition(|(_, since)| since.first() == since.tap);
+        for of in [moments, long] {
+            let ids = distinct(of.iter().filter(|(_, since)| since.first().is_some()).map(|(id, _)| *id));
+            let Some(first) = of.iter().filter_map(|(_, since)| since.first()).min() else { continue };
             for bought in store::bought_since(conn, &ids, first)? {
                 past.bought.entry(bought.enrolment).or_default().push(bought);
             }
@@ -80,8 +83,7 @@ impl Past {
         let mut counted: Vec<(Instant, Cents)> = Vec::new();
         let counts_from = |bought: &Bought| bought.set_aside_at.unwrap_or(bought.recorded_at);
         counted.extend(self.bought(enrolment).map(|bought| (counts_from(bought), bought.covered)));
-        let standing = self.waiting(enrolment).filter(|waiting| now < waiting.expires_at);
-        counted.extend(standing.map(|waiting| (waiting.created_at, waiting.covered)));
+        counted.extend(self.standing(now, enrolment).map(|waiting| (waiting.created_at, waiting.covered)));
         let sum = |since: Option<Instant>| {
             since.map_or(Cents::ZERO, |since| counted.iter().filter(|(at, _)| *at >= since).map(|(_, sum)| *sum).sum())
         };
@@ -95,7 +97,7 @@ impl Past {
     }
 
     /// Whether the same basket went over the same counter by the same card a moment ago.
-    pub fn has_seen(&self, asked: &Asked, since: &Since) -> bool {
+    pub fn has_seen(&self, now: Instant, asked: &Asked, since: &Since) -> bool {
         let (Some(basket), Some(tap)) = (asked.basket, since.tap) else { return false };
         let is = |same: (_, _, _, Instant)| {
             let (voucher, stall, amount, at) = same;
@@ -103,14 +105,16 @@ impl Past {
         };
         let enrolment = asked.voucher.enrolment_id;
         self.bought(enrolment).any(|bought| is((bought.voucher, bought.stall, bought.basket, bought.recorded_at)))
-            || self.waiting(enrolment).any(|held| is((held.voucher, held.stall, held.basket, held.created_at)))
+            || self.standing(now, enrolment).any(|held| is((held.voucher, held.stall, held.basket, held.created_at)))
     }
 
     fn bought(&self, enrolment: EnrolmentId) -> impl Iterator<Item = &Bought> {
         self.bought.get(&enrolment).into_iter().flatten()
     }
 
-    fn waiting(&self, enrolment: EnrolmentId) -> impl Iterator<Item = &Waiting> {
-        self.waiting.get(&enrolment).into_iter().flatten()
+    /// One whose time is over is free, whether or not that is written yet.
+    fn standing(&self, now: Instant, enrolment: EnrolmentId) -> impl Iterator<Item = &Waiting> {
+        let waiting = self.waiting.get(&enrolment).into_iter().flatten();
+        waiting.filter(move |waiting| now < waiting.expires_at)
     }
 }

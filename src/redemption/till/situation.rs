@@ -89,7 +89,7 @@ pub fn situations(conn: &mut Conn, now: Instant, asked: &[Asked]) -> Result<Vec<
             band: enrolment.band.clone(),
             purse: purse(conn, now, asked.voucher, title.as_ref(), &own.purse)?,
             history,
-            second_tap: past.has_seen(asked, &since),
+            second_tap: past.has_seen(now, asked, &since),
         };
         known.push(Known { rules: rules.clone(), programme: programme.id, situation, title, behind: own.behind });
     }
