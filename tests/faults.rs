@@ -422,10 +422,10 @@ fn a_file_that_another_process_holds_is_answered_in_time_and_read_on() {
 
 #[test]
 fn a_file_that_could_only_be_opened_for_reading_is_opened_anew() {
-    let town = Town::new(World::on_sqlite());
+    let town = Town::with(World::on_sqlite(), Setup::setting_aside());
     let card = town.new_card();
     primeur::schedule::run(&town.world.state.db).unwrap();
-    // every connection that the pool may have
+    // every connection that the pool may have; the till's are its own
     let all = std::sync::Barrier::new(8);
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -438,7 +438,7 @@ fn a_file_that_could_only_be_opened_for_reading_is_opened_anew() {
             });
         }
     });
-    let answers: Vec<Answer> = (0..12).map(|_| town.tills[0].redeem(&card.token, 100)).collect();
+    let answers: Vec<Answer> = (0..12).map(|_| town.tills[0].hold(&card.token, 100)).collect();
     let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 201).collect();
     refused.iter().for_each(|answer| assert_unavailable(answer));
     assert!((1..=8).contains(&refused.len()), "{}", refused.len());
