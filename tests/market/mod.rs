@@ -1,19 +1,20 @@
 //! Market day: purchases that are written together are each decided as if they were alone, and nobody's fault is another's.
 
+mod faults;
+mod servers;
+
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
 use primeur::db::group;
-use serde_json::Value;
 
 use crate::concurrency::at_once;
 use crate::support::client::new_key;
 use crate::support::sql::Sql;
 use crate::support::town::{Setup, Till, join};
-use crate::support::{Answer, Card, Client, Town, World, cents, id, on_both_databases};
+use crate::support::{Answer, Card, Town, World, cents, id, on_both_databases};
 
 on_both_databases!(
     of_purchases_written_together_each_is_decided_as_if_it_were_alone,
@@ -22,6 +23,8 @@ on_both_databases!(
     what_its_client_gave_up_on_is_decided_once,
     each_purchase_in_a_transaction_of_its_own_is_decided_alike,
     two_cards_of_one_household_in_one_batch_spend_its_money_once,
+    what_is_due_to_some_of_a_batch_is_written_before_they_spend_it,
+    who_is_signed_out_while_they_wait_at_the_till_buys_nothing,
 );
 
 /// The advisory lock that writers share, as `db/pool.rs` has it.
@@ -38,6 +41,21 @@ impl Closed {
             Sql::Postgresql(_) => sql.run(&format!("SELECT pg_advisory_lock({WRITERS})")).unwrap(),
         }
         Closed(sql)
+    }
+}
+
+impl Closed {
+    /// Ends the sessions of a person, as if they had signed out meanwhile.
+    fn sign_out(&mut self, person: &str) {
+        let uuid = uuid_of(person);
+        let ended = match self.0 {
+            Sql::Sqlite(_) => format!(
+                "UPDATE sessions SET ended_at = created_at WHERE person_id = unhex('{}'); COMMIT; BEGIN",
+                uuid.replace('-', "")
+            ),
+            Sql::Postgresql(_) => format!("UPDATE sessions SET ended_at = created_at WHERE person_id = '{uuid}'"),
+        };
+        self.0.run(&ended).unwrap();
     }
 }
 
@@ -279,130 +297,65 @@ fn two_cards_of_one_household_in_one_batch_spend_its_money_once(world: World) {
     town.world.verify();
 }
 
-/// Two servers on one PostgreSQL, each with its own queue and writers.
-fn at_two_servers(setup: Setup) -> (Arc<Town>, Vec<Till>) {
-    let town = Town::with(World::on_postgresql(), setup);
-    let mut tills = town.tills.clone();
-    for till in &town.tills {
-        tills.push(Till { stall: town.open_stall(&till.client, "Ferme"), ..till.clone() });
-    }
-    let beside = town.world.at_another_server();
-    let there = |till: &Till| Till { client: beside.with_token(till.client.token.as_ref().unwrap()), ..till.clone() };
-    let mut all: Vec<Till> = tills.iter().map(there).collect();
-    all.extend(tills);
-    (Arc::new(town), all)
+fn what_is_due_to_some_of_a_batch_is_written_before_they_spend_it(world: World) {
+    let town = Town::with(world, Setup::setting_aside());
+    let late = cards(&town, 3);
+    // set aside, and its two days are over
+    let held: Vec<i64> = vec![6000, 2500, 4000];
+    late.iter().zip(&held).for_each(|(card, held)| drop(town.tills[0].hold(&card.token, *held).expect(201)));
+    town.world.set_clock("2026-07-04T09:00:00Z");
+    // and some have not been issued anything yet
+    let fresh: Vec<Card> = (0..3).map(|_| town.new_card()).collect();
+    let warm = town.new_card();
+    town.tills.iter().for_each(|till| drop(till.redeem(&warm.token, 1).expect(201)));
+    let all: Vec<&Card> = late.iter().chain(&fresh).collect();
+    let requests = all.iter().enumerate().map(|(n, card)| buy(&town.tills[n % 2], card, 5900)).collect();
+    let answers = together(&town, requests);
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [201; 6]);
+    let left: Vec<i64> = all.iter().map(|card| town.balance(&card.enrolment)).collect();
+    assert_eq!(left, [100; 6]);
+    town.world.verify();
 }
 
-#[test]
-fn three_hundred_requests_on_one_card_at_two_servers_spend_it_to_the_cent() {
-    let (town, tills) = at_two_servers(Setup::default());
-    let cards = [town.new_card(), town.new_card()];
-    // every purchase is sent three times over, with one key, wherever; of the second card each is undone as soon as it is known
-    let keys: Vec<String> = (0..100).map(|_| new_key()).collect();
-    let jobs: Vec<(usize, Till, Card, String)> = (0..300)
-        .map(|n| {
-            let purchase = n % 100;
-            // one key is one request: the same stall, at whichever server
-            let (stall, server) = (purchase % 4, n / 100 % 2);
-            (n, tills[stall + 4 * server].clone(), cards[purchase % 2].clone(), keys[purchase].clone())
-        })
-        .collect();
-    let answers = at_once(jobs, |(n, till, card, key)| {
-        let basket = till.basket(&card.token, 101 + i64::try_from(n % 100).unwrap(), false);
-        let answer = till.client.post_with_key("/api/v1/redemptions", &key, basket);
-        if n % 2 == 1 && answer.status == 201 {
-            till.void(&id(&answer.json())).expect(200);
-        }
-        answer
-    });
-    let mut spent = 0;
-    for (purchase, key) in keys.iter().enumerate() {
-        let told: Vec<&Answer> = (0..3).map(|n| &answers[purchase + 100 * n]).collect();
-        let sold: Vec<&&Answer> = told.iter().filter(|answer| answer.status == 201).collect();
-        for refused in told.iter().filter(|answer| answer.status != 201) {
-            assert_eq!(refused.json()["code"], "insufficient_balance", "{key}");
-        }
-        // a refusal leaves the key free: a later try of it may be let through, and then all that follow are repeats
-        assert!(sold.windows(2).all(|pair| pair[0].bytes == pair[1].bytes), "two answers of {key}");
-        let first = sold.iter().filter(|answer| answer.header("idempotent-replay").is_none());
-        assert_eq!(first.count(), usize::from(!sold.is_empty()));
-        if purchase % 2 == 0 {
-            spent += sold.first().map_or(0, |answer| cents(&answer.json()["covered"]));
-        }
+fn who_is_signed_out_while_they_wait_at_the_till_buys_nothing(world: World) {
+    let town = Town::new(world);
+    let cards = cards(&town, 3);
+    let colleague = join(&town.world, &town.tills[0].client, &town.tills[0].producer, false);
+    let theirs = Till { client: colleague, ..town.tills[0].clone() };
+    for till in [&theirs, &town.tills[0]] {
+        till.redeem(&cards[0].token, 1).expect(201);
     }
-    assert!(spent > 5500, "{spent}");
-    assert_eq!(town.balance(&cards[0].enrolment), 6000 - spent);
-    assert_eq!(town.balance(&cards[1].enrolment), 6000);
-    assert_eq!(cents(&town.budget()["total"]["redeemed"]), spent);
+    let mut closed = Closed::over(&town);
+    let first = spawn(buy(&town.tills[1], &cards[1], 100));
+    wait_until_waiting(&town.world, 1);
+    let second = spawn(buy(&theirs, &cards[1], 200));
+    wait_until_waiting(&town.world, 2);
+    let third = spawn(buy(&town.tills[0], &cards[2], 300));
+    wait_until_waiting(&town.world, 3);
+    let id = theirs.client.get("/api/v1/access/me").expect(200)["id"].as_str().unwrap().to_owned();
+    closed.sign_out(&id);
+    drop(closed);
+    let told = [first, second, third].map(|request| request.join().unwrap().status);
+    assert_eq!(told, [201, 401, 201]);
+    assert_eq!(cards.iter().map(|card| town.balance(&card.enrolment)).collect::<Vec<_>>(), [5998, 5900, 5700]);
     town.world.verify();
 }
 
 #[test]
-fn who_has_logged_out_at_one_server_is_refused_by_the_other_at_once_though_it_remembers_the_token() {
-    let (town, tills) = at_two_servers(Setup::default());
-    let card = town.new_card();
-    for _ in 0..5 {
-        let colleague: Client = join(&town.world, &tills[4].client, &tills[4].producer, false);
-        let beside = tills[0].client.with_token(colleague.token.as_ref().unwrap());
-        let here = Till { client: colleague.clone(), ..tills[0].clone() };
-        let there = Till { client: beside, ..tills[0].clone() };
-        let sold: Value = there.redeem(&card.token, 100).expect(201);
-        here.client.act("/api/v1/access/logout").expect(204);
-        there.redeem(&card.token, 100).refused(401, "unauthenticated");
-        there.void(&id(&sold)).refused(401, "unauthenticated");
-        tills[0].void(&id(&sold)).expect(200);
-    }
-    town.world.verify();
-}
-
-/// A batch of a dozen purchases on PostgreSQL whose inserts do something else the first times.
-fn batch_with_a_fault(fault: &str) -> (Town, Vec<Card>, Vec<String>, Vec<Answer>) {
+fn a_batch_is_one_transaction() {
     let town = Town::new(World::on_postgresql());
-    let cards = cards(&town, 12);
-    town.tills.iter().zip(&cards).for_each(|(till, card)| drop(till.redeem(&card.token, 1).expect(201)));
-    let mut sql = Sql::of(&town.world);
-    sql.run(&format!(
-        "CREATE SEQUENCE tries;
-         CREATE FUNCTION plant() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-           IF NEW.basket_cents = 205 AND nextval('tries') <= 2 THEN {fault}; END IF; RETURN NEW;
-         END $$;
-         CREATE TRIGGER planted BEFORE INSERT ON redemptions FOR EACH ROW EXECUTE FUNCTION plant();"
-    ))
-    .unwrap();
-    let keys: Vec<String> = cards.iter().map(|_| new_key()).collect();
-    let requests = cards.iter().zip(&keys).enumerate();
-    let requests =
-        requests.map(|(n, (card, key))| keyed(&town.tills[n % 2], card, 200 + i64::try_from(n).unwrap(), key));
-    let answers = together(&town, requests.collect());
-    (town, cards, keys, answers)
+    let cards = cards(&town, 20);
+    town.tills.iter().for_each(|till| drop(till.redeem(&cards[0].token, 1).expect(201)));
+    let requests = cards.iter().enumerate().map(|(n, card)| buy(&town.tills[n % 2], card, 100)).collect();
+    assert_eq!(covered(&together(&town, requests)), 2000);
+    let transactions = Sql::of(&town.world).number("SELECT count(DISTINCT xmin::text) FROM redemptions");
+    // the two of before, one in each writer's hand, and all that gathered meanwhile
+    assert!((4..=5).contains(&transactions), "{transactions}");
 }
 
-#[test]
-fn a_batch_that_cannot_be_serialised_is_done_again_and_nobody_notices() {
-    let fault = "RAISE EXCEPTION 'planted' USING ERRCODE = 'serialization_failure'";
-    let (town, _, _, answers) = batch_with_a_fault(fault);
-    assert!(answers.iter().all(|answer| answer.status == 201 && answer.header("idempotent-replay").is_none()));
-    assert_eq!(cents(&town.budget()["total"]["redeemed"]), 2 + covered(&answers));
-    town.world.verify();
-}
-
-#[test]
-fn a_batch_whose_connection_is_lost_is_answered_503_and_tried_again_is_right() {
-    let (town, cards, keys, answers) = batch_with_a_fault("PERFORM pg_terminate_backend(pg_backend_pid())");
-    assert!(answers.iter().any(|answer| answer.status == 503), "nobody lost the connection");
-    for answer in answers.iter().filter(|answer| answer.status != 201) {
-        assert_eq!(answer.header("retry-after"), Some("1"));
-        answer.clone().refused(503, "unavailable");
-    }
-    let mut sold = 0;
-    for (n, (card, key)) in cards.iter().zip(&keys).enumerate() {
-        let send = || keyed(&town.tills[n % 2], card, 200 + i64::try_from(n).unwrap(), key)();
-        let again = (0..3).map(|_| send()).find(|answer| answer.status != 503).unwrap();
-        if answers[n].status == 201 {
-            assert_eq!((again.header("idempotent-replay"), &again.bytes), (Some("true"), &answers[n].bytes));
-        }
-        sold += cents(&again.expect(201)["covered"]);
-    }
-    assert_eq!(cents(&town.budget()["total"]["redeemed"]), 2 + sold);
-    town.world.verify();
+/// The id as PostgreSQL writes it.
+fn uuid_of(id: &str) -> String {
+    let (_, code) = id.split_once('_').unwrap();
+    let bytes = data_encoding::BASE32HEX_NOPAD.decode(code.to_ascii_uppercase().as_bytes()).unwrap();
+    uuid::Uuid::from_slice(&bytes).unwrap().to_string()
 }
