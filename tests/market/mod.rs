@@ -206,7 +206,7 @@ fn a_purchase_that_the_database_refuses_leaves_its_neighbours_their_answers(worl
 }
 
 fn a_full_queue_answers_at_once_before_anything_is_written(world: World) {
-    let till = group::Settings { places: 4, writers: 1, batch: 3 };
+    let till = group::Settings { places: 4, writers: 1, batch: 1 };
     let town = Town::new(world.with_till(till));
     let cards = cards(&town, 6);
     town.tills[0].redeem(&cards[0].token, 1).expect(201);
@@ -214,7 +214,10 @@ fn a_full_queue_answers_at_once_before_anything_is_written(world: World) {
     let mut threads = Vec::new();
     // one in the writer's hand, and four places
     for card in &cards[..5] {
-        threads.push(spawn(buy(&town.tills[0], card, 100)));
+        let (till, card, key) = (town.tills[0].clone(), card.clone(), new_key());
+        // the first may still stand in the queue when the last comes
+        let until_taken = move || (0..).map(|_| keyed(&till, &card, 100, &key)()).find(|answer| answer.status != 503);
+        threads.push(spawn(move || until_taken().unwrap()));
         wait_until_waiting(&town.world, threads.len());
     }
     let key = new_key();
@@ -350,8 +353,8 @@ fn a_batch_is_one_transaction() {
     let requests = cards.iter().enumerate().map(|(n, card)| buy(&town.tills[n % 2], card, 100)).collect();
     assert_eq!(covered(&together(&town, requests)), 2000);
     let transactions = Sql::of(&town.world).number("SELECT count(DISTINCT xmin::text) FROM redemptions");
-    // the two of before, one in each writer's hand, and all that gathered meanwhile
-    assert!((4..=5).contains(&transactions), "{transactions}");
+    // the two of before, at most one in each writer's hand, and all that gathered meanwhile
+    assert!((3..=5).contains(&transactions), "{transactions}");
 }
 
 /// The id as PostgreSQL writes it.
