@@ -86,18 +86,8 @@ impl World {
         let keys = Keys::create(&directory.join("keys"), db.now().plus_minutes(-24 * 60)).unwrap();
         db.write(|conn, now| access::keys::register_keys(conn, now, &keys)).unwrap();
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
-        let access = Arc::new(lasting_access());
         let origin = "https://cheque.primeur.example".to_owned();
-        let state = State {
-            db,
-            keys,
-            access,
-            proxies: loopback(),
-            retention_months: 24,
-            origin,
-            metrics: Arc::default(),
-            streams: streams(&directory),
-        };
+        let state = state(db, keys, origin, &directory);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let till = group::Settings::default();
@@ -112,17 +102,7 @@ impl World {
         let db = Db::open(&settings, Arc::new(SystemClock)).unwrap();
         let clock = ManualClock::at(db.now());
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
-        let (access, origin) = (Arc::new(lasting_access()), address.clone());
-        let state = State {
-            db,
-            keys,
-            access,
-            proxies: loopback(),
-            retention_months: 24,
-            origin,
-            metrics: Arc::default(),
-            streams: streams(directory),
-        };
+        let state = state(db, keys, address.clone(), directory);
         let (directory, database_url) = (directory.clone(), database_url.clone());
         let (address, server, others) = (address.clone(), None, Mutex::default());
         World { state, database_url, directory, clock, address, server, till: group::Settings::default(), others }
@@ -288,6 +268,20 @@ pub fn no_limits() -> Limits {
     let (head, body, idle) = (Duration::from_secs(10), Duration::from_secs(15), Duration::from_secs(75));
     let ready = Duration::ZERO;
     Limits { session: None, address: None, stranger: None, head, body, idle, connections: 1000, ready }
+}
+
+/// What a server of a test has at hand.
+fn state(db: Db, keys: KeyStore, origin: String, directory: &Path) -> State {
+    State {
+        db,
+        keys,
+        access: Arc::new(lasting_access()),
+        proxies: loopback(),
+        retention_months: 24,
+        origin,
+        metrics: Arc::default(),
+        streams: streams(directory),
+    }
 }
 
 fn serve(state: State, limits: Limits, till: group::Settings, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
