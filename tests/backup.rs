@@ -373,8 +373,8 @@ fn a_file_that_cannot_be_trusted_is_refused_and_the_service_goes_on() {
     refused(b"", "CREATE TABLE recipes (id INTEGER PRIMARY KEY)", "no database of primeur");
     let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000000')";
     refused(&good, newer, "newer version of primeur, to 20991231000000");
-    let orphan = "UPDATE stalls SET producer_id = zeroblob(16)";
-    refused(&good, orphan, "a row of stalls refers to one that is not there");
+    let orphan = "UPDATE sessions SET person_id = zeroblob(16)";
+    refused(&good, orphan, "a row of sessions refers to one that is not there");
     let foreign = "INSERT INTO signing_keys (key_id, purpose, created_at) VALUES ('00c0ffee', 'voucher', 0)";
     refused(&good, foreign, "the voucher key 00c0ffee that this database has used is missing");
 

@@ -1,6 +1,7 @@
 //! What was answered survives `kill -9`, of the service and of its database, and every retry gets its first answer.
 //!
-//! A few rounds here; `scripts/drills/crash` runs 50 on each database and prints what they met.
+//! A few rounds of a few clients here; `scripts/drills/crash` runs 50 on each database, of 64 clients, and prints what they
+//! met.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use crate::support::cluster::Cluster;
 use crate::support::town::{Setup, Till, card, rules};
 use crate::support::{Answer, Card, Client, Process, Town, World, cents};
 
-/// Buyers, sellers who set baskets aside, and desks that work at once.
+/// Buyers, sellers who set baskets aside, and desks that work at once, where nobody asks for more.
 const CLIENTS: usize = 8;
 
 /// What a household is promised in all, in cents: six months of more than the longest drill spends.
@@ -47,7 +48,16 @@ fn what_was_answered_survives_kills_of_service_and_database_and_every_retry_gets
 }
 
 fn rounds(few: usize) -> usize {
-    std::env::var("ROUNDS").map_or(few, |rounds| rounds.parse().expect("ROUNDS is a number"))
+    asked("ROUNDS", few)
+}
+
+fn clients() -> usize {
+    asked("CLIENTS", CLIENTS)
+}
+
+/// A number that whoever runs this may set.
+fn asked(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |number| number.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
 /// One request that changes something, and its first answer if one arrived.
@@ -162,7 +172,7 @@ fn survives(mut process: Process, mut cluster: Option<Cluster>, rounds: usize, k
     process.serve();
     let town = Town::with(World::served_by(&process), setup());
     let tills = tills(&town);
-    let cards: RwLock<Vec<Card>> = RwLock::new((0..6).map(|_| town.new_card()).collect());
+    let cards: RwLock<Vec<Card>> = RwLock::new((0..cards_for(clients())).map(|_| town.new_card()).collect());
     let (mut known, baskets) = (Known::default(), Mutex::default());
     for card in &*cards.read().unwrap() {
         known.enrolments.insert(card.enrolment.clone());
@@ -184,11 +194,16 @@ fn survives(mut process: Process, mut cluster: Option<Cluster>, rounds: usize, k
     assert!(rounds < 10 || of("captured") > rounds, "few baskets were fetched");
 }
 
+/// Fewer than there are clients, so that they meet.
+fn cards_for(clients: usize) -> usize {
+    (clients * 3 / 4).max(1)
+}
+
 /// Enough money for the longest drill.
 fn setup() -> Setup {
     let mut rules = rules("5000.00", "none");
     rules["hold_hours"] = json!(48);
-    Setup { rules, agreements: vec![(500_000_000, 1), (500_000_000, 1)], ..Setup::of_this_year() }
+    Setup { rules, agreements: vec![(5_000_000_000, 1), (5_000_000_000, 1)], ..Setup::of_this_year() }
 }
 
 /// Two stalls of each producer.
@@ -215,7 +230,7 @@ fn day_until_killed(
     let day = Day { town, tills, cards, baskets, answered: &answered, over: &over, struck: &struck };
     let enough = 5 + usize::from(random::<1>()[0]) / 3;
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| day.work())).collect();
+        let clients: Vec<_> = (0..clients()).map(|_| scope.spawn(|| day.work())).collect();
         // bounded: a client that fails ends the wait too
         while answered.load(Ordering::SeqCst) < enough && !clients.iter().all(|client| client.is_finished()) {
             std::thread::sleep(Duration::from_micros(200));

@@ -4,9 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant as Stopwatch};
 
 use primeur::db::{Db, Settings};
@@ -238,17 +237,34 @@ fn connections_that_are_cut_in_mid_load_are_answered_503_and_replaced() {
 
 /// What becomes of a COMMIT that is on its way.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Cut {
+pub enum Cut {
     /// It never arrives.
     Before,
     /// It is done, and its answer never arrives.
     After,
 }
 
-/// Between a server and its database: cuts the connection at the next COMMIT when it is told to.
-fn proxy(socket: PathBuf) -> (u16, Arc<std::sync::Mutex<Option<Cut>>>) {
+/// What is to be cut, after so many other COMMITs.
+pub type Order = Arc<Mutex<Option<(usize, Cut)>>>;
+
+fn cut_now(order: &Order) -> Option<Cut> {
+    let mut order = order.lock().unwrap();
+    let (left, cut) = (*order)?;
+    *order = left.checked_sub(1).map(|left| (left, cut));
+    order.is_none().then_some(cut)
+}
+
+/// A new database behind a proxy, which cuts a connection at its COMMIT when it is told to.
+pub fn behind_a_proxy() -> (String, Order) {
+    let direct = new_postgresql_database();
+    let (head, socket) = direct.split_once("host=").unwrap();
+    let (port, order) = proxy(PathBuf::from(socket).join(".s.PGSQL.5432"));
+    (format!("{head}host=127.0.0.1&port={port}"), order)
+}
+
+fn proxy(socket: PathBuf) -> (u16, Order) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (port, order) = (listener.local_addr().unwrap().port(), Arc::new(std::sync::Mutex::new(None)));
+    let (port, order) = (listener.local_addr().unwrap().port(), Order::default());
     let orders = order.clone();
     std::thread::spawn(move || {
         for client in listener.incoming() {
@@ -272,7 +288,7 @@ fn proxy(socket: PathBuf) -> (u16, Arc<std::sync::Mutex<Option<Cut>>>) {
                 let mut buffer = [0; 16_384];
                 while let Ok(read @ 1..) = client.read(&mut buffer) {
                     let commits = buffer[..read].windows(7).any(|window| window == b"COMMIT\0");
-                    match if commits { orders.lock().unwrap().take() } else { None } {
+                    match if commits { cut_now(&orders) } else { None } {
                         Some(Cut::Before) => break,
                         Some(Cut::After) => deaf.store(true, Ordering::SeqCst),
                         None => {}
@@ -291,15 +307,13 @@ fn proxy(socket: PathBuf) -> (u16, Arc<std::sync::Mutex<Option<Cut>>>) {
 
 #[test]
 fn a_commit_whose_answer_is_lost_is_a_503_and_the_retry_learns_the_truth() {
-    let direct = new_postgresql_database();
-    let (head, socket) = direct.split_once("host=").unwrap();
-    let (port, order) = proxy(PathBuf::from(socket).join(".s.PGSQL.5432"));
-    let town = Town::new(World::on(format!("{head}host=127.0.0.1&port={port}"), Duration::from_secs(5)));
+    let (url, order) = behind_a_proxy();
+    let town = Town::new(World::on(url, Duration::from_secs(5)));
     let (card, till) = (town.new_card(), &town.tills[0]);
     for round in 0..10 {
         let cut = if round % 2 == 0 { Cut::Before } else { Cut::After };
         let (key, basket) = (new_key(), till.basket(&card.token, 100, false));
-        *order.lock().unwrap() = Some(cut);
+        *order.lock().unwrap() = Some((0, cut));
         assert_unavailable(&till.client.post_with_key("/api/v1/redemptions", &key, basket.clone()));
         assert_eq!(*order.lock().unwrap(), None, "no COMMIT passed");
         let again = till.client.post_with_key("/api/v1/redemptions", &key, basket);
@@ -446,29 +460,23 @@ fn a_file_that_could_only_be_opened_for_reading_is_opened_anew() {
     town.world.verify();
 }
 
-/// No room for a further byte: a limit on the size of files stands for the disk, since any user may set it.
+/// No room for a further byte.
 #[test]
 fn a_full_disk_is_answered_503_and_read_on_and_written_again_when_there_is_room() {
     let mut process = Process::on_sqlite();
-    process.before = "trap '' XFSZ;";
+    process.before = Process::OUTLIVES_LIMITS;
     process.serve();
     let town = Town::with(World::served_by(&process), Setup::of_this_year());
     let cards: Vec<Card> = (0..3).map(|_| town.new_card()).collect();
-    let pid = process.child.as_ref().unwrap().id().to_string();
-    let limit = |bytes: &str| {
-        let set =
-            Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status().unwrap();
-        assert!(set.success());
-    };
     let sent = market_during(&town, &cards, |sold| {
         for _ in 0..3 {
             wait_for_sales(sold, 10);
-            limit("4096");
+            process.limit_files("4096");
             let basket = town.tills[0].basket(&cards[0].token, 3, false);
             assert_unavailable(&town.tills[0].client.post_with_key("/api/v1/redemptions", &new_key(), basket));
             assert!(town.balance(&cards[0].enrolment) > 0);
             town.world.anybody().get("/health/ready").expect(200);
-            limit("unlimited");
+            process.limit_files("unlimited");
             wait_for_sales(sold, 10);
         }
     });

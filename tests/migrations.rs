@@ -64,6 +64,8 @@ fn a_migration_that_was_released_is_never_edited() {
             "postgres/00000000000003_begun_second_factors",
             "4ca980b196c7ad5dbcc3fb973b8be7dbe2d5ee52c728144fb225922d78d65653",
         ),
+        ("sqlite/00000000000004_rules", "8163a86d93be027f7a9519e91de49c9e199fcca3ee8d68b52612cfdd6a27b903"),
+        ("postgres/00000000000004_rules", "400634f324e6577d3f1d46f549a9cedab1bae324ec7829948c1df4268b1b5680"),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(file).join("up.sql");
         assert_eq!(HEXLOWER.encode(&sha256(&std::fs::read(path).unwrap())), digest, "{file} was edited");

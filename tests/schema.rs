@@ -17,6 +17,8 @@ on_both_databases!(
     the_ledger_refuses_what_money_cannot_do,
     an_account_is_never_overdrawn,
     one_voucher_stands_on_an_enrolment,
+    a_purchase_is_by_a_card_of_its_household_at_a_stall_of_its_producer,
+    what_the_journal_refers_to_stays,
 );
 
 /// `table.column type`, with `?` where it may be null and its place in the primary key, in order.
@@ -169,10 +171,16 @@ fn what_was_promised_is_not_rewritten(world: World) {
     let of_enrolment = [&households[..], &promise].concat();
     let window = [("starts_on", day), ("ends_on", day), ("opens_at", at), ("closes_at", at)];
     let of_allowance = [&[("enrolment_id", id), ("period", number), ("amount_cents", number)][..], &window].concat();
+    // what nothing else refuses
+    let other = "(SELECT s.producer_id FROM stalls s WHERE s.producer_id <> accounts.producer_id LIMIT 1) WHERE kind = 'payable'";
+    let another =
+        "(SELECT g.id FROM agreements g WHERE g.id <> accounts.agreement_id LIMIT 1) WHERE kind = 'allowance'";
+    let of_account =
+        vec![("agreement_id", another), ("kind", "'reserved' WHERE kind = 'allowance'"), ("producer_id", other)];
     let of_part = vec![("allowance_id", id), ("agreement_id", id), ("position", number), ("amount_cents", number)];
     for (table, columns) in [
         ("enrolments", of_enrolment),
-        ("accounts", vec![("agreement_id", id), ("kind", text), ("producer_id", id)]),
+        ("accounts", of_account),
         ("allowances", of_allowance),
         ("allowance_parts", of_part),
     ] {
@@ -186,7 +194,7 @@ fn what_was_promised_is_not_rewritten(world: World) {
     }
     // nothing becomes something as little as something else
     let owed = "UPDATE accounts SET producer_id = NULL WHERE kind = 'payable'";
-    refused(&mut sql, owed, "accounts keeps", "accounts keeps");
+    refused(&mut sql, owed, "accounts keeps", "accounts_check");
     town.world.verify();
 }
 
@@ -244,31 +252,127 @@ fn what_was_set_aside_or_earned_is_not_removed(world: World) {
     town.world.verify();
 }
 
-/// An INSERT of a copy of a transfer with some columns changed; the copy has an id of its own.
-fn copy_of_a_transfer(sql: &Sql, of: &str, changes: &[(&str, &str)]) -> String {
+const TRANSFER: &[&str] = &[
+    "id",
+    "debit_account",
+    "credit_account",
+    "agreement_id",
+    "amount_cents",
+    "code",
+    "reference",
+    "reverses",
+    "occurred_at",
+    "recorded_at",
+    "digest",
+];
+
+const REDEMPTION: &[&str] = &[
+    "id",
+    "voucher_id",
+    "enrolment_id",
+    "producer_id",
+    "stall_id",
+    "person_id",
+    "siret",
+    "basket_cents",
+    "covered_cents",
+    "void_until",
+    "occurred_at",
+    "recorded_at",
+    "surplus_cents",
+    "hold_id",
+];
+
+/// An INSERT of a copy of a row with some columns changed; the copy has an id of its own.
+fn copy(sql: &Sql, table: &str, columns: &[&str], of: &str, changes: &[(&str, &str)]) -> String {
     let new_id = match sql {
         Sql::Sqlite(_) => "randomblob(16)",
         Sql::Postgresql(_) => "gen_random_uuid()",
     };
-    let columns = [
-        "id",
-        "debit_account",
-        "credit_account",
-        "agreement_id",
-        "amount_cents",
-        "code",
-        "reference",
-        "reverses",
-        "occurred_at",
-        "recorded_at",
-        "digest",
-    ];
-    let value = |column: &'static str| {
-        let changed = changes.iter().find(|(name, _)| *name == column).map(|(_, value)| *value);
-        changed.unwrap_or(if column == "id" { new_id } else { column })
+    let value = |column: &&str| {
+        let changed = changes.iter().find(|(name, _)| name == column).map(|(_, value)| *value);
+        changed.unwrap_or(if *column == "id" { new_id } else { column }).to_owned()
     };
-    let values = columns.map(value).join(", ");
-    format!("INSERT INTO transfers ({}) SELECT {values} FROM transfers WHERE {of} LIMIT 1", columns.join(", "))
+    let values: Vec<String> = columns.iter().map(value).collect();
+    format!("INSERT INTO {table} ({}) SELECT {} FROM {table} WHERE {of} LIMIT 1", columns.join(", "), values.join(", "))
+}
+
+fn copy_of_a_transfer(sql: &Sql, of: &str, changes: &[(&str, &str)]) -> String {
+    copy(sql, "transfers", TRANSFER, of, changes)
+}
+
+fn a_purchase_is_by_a_card_of_its_household_at_a_stall_of_its_producer(world: World) {
+    let town = town_with_a_voided_purchase(world);
+    town.new_card();
+    town.new_till(2);
+    let mut sql = Sql::of(&town.world);
+    let before = sql.counts();
+    let fine = copy(&sql, "redemptions", REDEMPTION, "true", &[]);
+    sql.run(&format!("BEGIN; {fine}; ROLLBACK")).unwrap();
+    let other = |table: &str, what: &str, than: &str| {
+        format!("(SELECT o.{what} FROM {table} o WHERE o.{what} <> redemptions.{than} LIMIT 1)")
+    };
+    for (column, elsewhere) in [
+        ("voucher_id", other("vouchers", "id", "voucher_id")),
+        ("enrolment_id", other("enrolments", "id", "enrolment_id")),
+        ("stall_id", other("stalls", "id", "stall_id")),
+        ("producer_id", other("producers", "id", "producer_id")),
+        ("person_id", other("people", "id", "person_id")),
+        ("voucher_id", "stall_id".to_owned()),
+        ("stall_id", "voucher_id".to_owned()),
+        ("person_id", "voucher_id".to_owned()),
+        ("hold_id", "voucher_id".to_owned()),
+    ] {
+        let found = sql.number(&format!("SELECT count(*) FROM redemptions WHERE {elsewhere} IS NOT NULL"));
+        assert!(found > 0, "{elsewhere}: there is no other");
+        let across = copy(&sql, "redemptions", REDEMPTION, "true", &[(column, &elsewhere)]);
+        refused(&mut sql, &across, "violates foreign key constraint", "violates foreign key constraint");
+    }
+    assert_eq!(sql.counts(), before);
+    town.world.verify();
+}
+
+fn what_the_journal_refers_to_stays(world: World) {
+    let town = town_with_a_voided_purchase(world);
+    let mut sql = Sql::of(&town.world);
+    let before = sql.counts();
+    for (table, of) in [
+        ("organisations", "id IN (SELECT producer_id FROM redemptions)"),
+        ("people", "id IN (SELECT person_id FROM redemptions)"),
+        ("stalls", "id IN (SELECT stall_id FROM redemptions)"),
+        ("vouchers", "id IN (SELECT voucher_id FROM redemptions)"),
+        ("enrolments", "id IN (SELECT enrolment_id FROM redemptions)"),
+        ("accounts", "id IN (SELECT debit_account FROM transfers)"),
+        ("accounts", "id IN (SELECT credit_account FROM transfers)"),
+    ] {
+        let postgresql =
+            if table == "enrolments" { "violates foreign key constraint" } else { "the journal refers to them" };
+        refused(&mut sql, &format!("DELETE FROM {table} WHERE {of}"), "FOREIGN KEY constraint failed", postgresql);
+        let new_id = match sql {
+            Sql::Sqlite(_) => "randomblob(16)",
+            Sql::Postgresql(_) => {
+                // an enrolment's is refused further down
+                let stay = if table == "enrolments" { "" } else { &format!("{table} stay") };
+                refused(&mut sql, &format!("TRUNCATE {table} CASCADE"), "", stay);
+                "gen_random_uuid()"
+            }
+        };
+        // an account and an enrolment say so themselves
+        let sqlite =
+            if ["accounts", "enrolments"].contains(&table) { "keeps" } else { "FOREIGN KEY constraint failed" };
+        let renamed = format!("UPDATE {table} SET id = {new_id} WHERE {of}");
+        refused(&mut sql, &renamed, sqlite, "keeps what it was written with");
+    }
+    for (table, column) in [("people", "organisation_id"), ("stalls", "producer_id"), ("vouchers", "enrolment_id")] {
+        let new_id = if matches!(sql, Sql::Sqlite(_)) { "randomblob(16)" } else { "gen_random_uuid()" };
+        let elsewhere = format!("UPDATE {table} SET {column} = {new_id}");
+        let says = format!("{table} keeps what it was written with");
+        refused(&mut sql, &elsewhere, &says, &says);
+        // the service writes whole rows
+        sql.run(&format!("UPDATE {table} SET {column} = {column}")).unwrap();
+    }
+    assert_eq!(sql.counts(), before);
+    town.world.verify();
 }
 
 fn the_ledger_refuses_what_money_cannot_do(world: World) {
@@ -291,6 +395,19 @@ fn the_ledger_refuses_what_money_cannot_do(world: World) {
     for side in ["debit_account", "credit_account"] {
         let across = copy_of_a_transfer(&sql, "code = 'issue'", &[(side, elsewhere)]);
         refused(&mut sql, &across, "FOREIGN KEY constraint failed", "violates foreign key constraint");
+    }
+    if matches!(sql, Sql::Postgresql(_)) {
+        // nor where somebody has put a table of their own before the ledger's
+        let own = sql.lines("SELECT agreement_id::text AS line FROM transfers WHERE code = 'issue' LIMIT 1").remove(0);
+        let other = format!("SELECT id::text AS line FROM accounts WHERE agreement_id <> '{own}' LIMIT 1");
+        let elsewhere = sql.lines(&other).remove(0);
+        let forged =
+            format!("CREATE TEMP TABLE accounts AS SELECT id, '{own}'::uuid AS agreement_id FROM public.accounts");
+        sql.run(&forged).unwrap();
+        let of = format!("code = 'issue' AND agreement_id = '{own}'");
+        let across = copy_of_a_transfer(&sql, &of, &[("credit_account", &format!("'{elsewhere}'::uuid"))]);
+        refused(&mut sql, &across, "", "violates foreign key constraint");
+        sql.run("DROP TABLE pg_temp.accounts").unwrap();
     }
     let other = "(SELECT g.id FROM agreements g WHERE g.id <> transfers.agreement_id LIMIT 1)";
     let across = copy_of_a_transfer(&sql, "code = 'issue'", &[("agreement_id", other)]);

@@ -200,7 +200,7 @@ fn people_are_disabled_and_enabled_by_those_who_may_invite_them_and_never_by_the
 }
 
 /// As the database knows somebody, for what their own request would be too late to show.
-fn actor(world: &World, client: &Client) -> Actor {
+pub fn actor(world: &World, client: &Client) -> Actor {
     let (state, token) = (&world.state, client.token.as_ref().unwrap());
     let caller = state.db.read(|conn| access::authenticate(conn, world.now(), &state.keys.now(), &state.access, token));
     caller.unwrap().actor

@@ -30,10 +30,10 @@ pub use people::{
 };
 pub use proof::address_digest;
 pub use sessions::{
-    Caller, Tokens, authenticate, clear_away, close_all_doors, log_in, log_out, refresh, standing, still_signed_in,
-    write_as, write_ending,
+    Caller, Tokens, ask_living, authenticate, clear_away, close_all_doors, log_in, log_out, refresh, standing,
+    still_signed_in, write_as, write_ending,
 };
-pub use store::{Organisation, OrganisationSummary, Person};
+pub use store::{Living, Organisation, OrganisationSummary, Person};
 
 text_enum! {
     /// What an organisation is in the scheme; it fixes what its people may do.

@@ -1,15 +1,15 @@
 //! A login is a session: it ends at a fixed time or with a logout, and its refresh token is replaced at each use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::proof::prove;
 use super::second_factor::{self, Factor};
 use super::secret::{self, Secret};
-use super::store::{self, SessionRow};
+use super::store::{self, Living, SessionRow};
 use super::token::{self, Claims};
 use super::{Actor, Person, Settings, attempts};
 use crate::audit::{self, Action, Who};
-use crate::db::{Conn, Db};
+use crate::db::{Ask, Conn, Db};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::SessionId;
 use crate::kit::keys::{Digest32, KeyId, Keys};
@@ -159,13 +159,17 @@ pub fn still_signed_in(conn: &mut Conn, now: Instant, actor: &Actor) -> Result<(
     store::actor(conn, actor.session, actor.person, now)?.map(drop).ok_or(Error::Refused(Code::Unauthenticated))
 }
 
-/// The same for many at once: whose sessions stand, and are of whom they were thought to be.
-pub fn standing(conn: &mut Conn, now: Instant, actors: &[&Actor]) -> Result<Vec<bool>> {
-    let sessions: BTreeSet<SessionId> = actors.iter().map(|actor| actor.session).collect();
-    let living = store::actors(conn, &sessions.into_iter().collect::<Vec<_>>(), now)?;
-    let living: BTreeMap<SessionId, Actor> = living.into_iter().map(|actor| (actor.session, actor)).collect();
+/// Which of some sessions live, each named once.
+pub fn ask_living(now: Instant, sessions: &[SessionId]) -> impl Ask<Answer = Vec<Living>> {
+    store::living(sessions, now)
+}
+
+/// Whose sessions are among those that live, and are of whom they were thought to be.
+pub fn standing(actors: &[&Actor], living: Vec<Living>) -> Vec<bool> {
+    let living = living.into_iter().map(Actor::from).map(|actor| (actor.session, actor));
+    let living: BTreeMap<SessionId, Actor> = living.collect();
     let who = |actor: &Actor| (actor.person, actor.organisation, actor.role);
-    Ok(actors.iter().map(|&actor| living.get(&actor.session).map(who) == Some(who(actor))).collect())
+    actors.iter().map(|&actor| living.get(&actor.session).map(who) == Some(who(actor))).collect()
 }
 
 /// Who is behind an access token, and for how long it is good.

@@ -1,15 +1,17 @@
 //! Organisations, people and sessions in the database.
 
 use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
 use serde::Serialize;
 
 use super::organisations::Sight;
 use super::{Actor, OrganisationKind, PersonState, Role, password};
 use crate::db::schema::{organisations, people, sessions, spent_refresh_tokens};
-use crate::db::{Conn, Page, Queue, any_of, wait_in};
+use crate::db::{Ask, Conn, Page, Queue, any_of, ask, column, question, unnested_rows, wait_in};
 use crate::kit::error::Result;
 use crate::kit::id::{OrganisationId, PersonId, SessionId};
 use crate::kit::keys::Digest32;
+use crate::kit::sql::ty;
 use crate::kit::text::Email;
 use crate::kit::time::Instant;
 
@@ -259,36 +261,50 @@ pub(super) fn insert_session(conn: &mut Conn, row: &SessionRow) -> Result<()> {
 
 /// The person of a living session, in one query: it runs before every request.
 pub(super) fn actor(conn: &mut Conn, session: SessionId, person: PersonId, now: Instant) -> Result<Option<Actor>> {
-    let found = actors(conn, &[session], now)?;
-    Ok(found.into_iter().find(|actor| actor.person == person))
+    let found = ask(conn, 1, living(&[session], now))?;
+    Ok(found.into_iter().map(Actor::from).find(|actor| actor.person == person))
 }
 
-/// Who is behind those of some sessions that live.
-pub(super) fn actors(conn: &mut Conn, of: &[SessionId], now: Instant) -> Result<Vec<Actor>> {
-    let found: Vec<(SessionId, PersonId, OrganisationId, OrganisationKind, bool, bool)> = sessions::table
-        .inner_join(people::table.inner_join(organisations::table))
-        .filter(any_of(sessions::id, of))
-        .filter(sessions::ended_at.is_null())
-        .filter(sessions::expires_at.gt(now))
-        .filter(people::disabled_at.is_null())
-        .select((
-            sessions::id,
-            people::id,
-            organisations::id,
-            organisations::kind,
-            people::lead,
-            sessions::second_factor_at.is_not_null(),
-        ))
-        .load(conn)?;
-    let actor = |(session, person, organisation, kind, lead, second_factor): (_, _, _, OrganisationKind, _, _)| Actor {
-        person,
-        organisation,
-        session,
-        role: kind.role(),
-        lead,
-        second_factor,
-    };
-    Ok(found.into_iter().map(actor).collect())
+/// A session that lives, and who is behind it.
+#[derive(Clone, Copy, Debug, Queryable)]
+pub struct Living {
+    session: SessionId,
+    person: PersonId,
+    organisation: OrganisationId,
+    kind: OrganisationKind,
+    lead: bool,
+    second_factor: bool,
+}
+
+impl From<Living> for Actor {
+    fn from(living: Living) -> Self {
+        let Living { session, person, organisation, kind, lead, second_factor } = living;
+        Actor { person, organisation, session, role: kind.role(), lead, second_factor }
+    }
+}
+
+/// Which of some sessions live.
+pub(super) fn living(of: &[SessionId], now: Instant) -> impl Ask<Answer = Vec<Living>> {
+    // from the sessions on, whatever is known of how many rows there are
+    let part = unnested_rows::<(ty::Id, ty::Id, ty::Id, Text, Bool, Bool), _>(
+        "SELECT s.* FROM unnest(",
+        (column::<ty::Id, _, _>(of, |&id| id), column::<ty::Instant, _, _>(of, |_| now)),
+        ") AS e (id, now) CROSS JOIN LATERAL (\
+         SELECT s.id, p.id, o.id, o.kind, p.lead, s.second_factor_at IS NOT NULL \
+         FROM sessions s JOIN people p ON p.id = s.person_id JOIN organisations o ON o.id = p.organisation_id \
+         WHERE s.id = e.id AND s.ended_at IS NULL AND s.expires_at > e.now AND p.disabled_at IS NULL LIMIT 1) AS s",
+    );
+    question(part, move |conn| {
+        let living = sessions::table
+            .inner_join(people::table.inner_join(organisations::table))
+            .filter(any_of(sessions::id, of))
+            .filter(sessions::ended_at.is_null())
+            .filter(sessions::expires_at.gt(now))
+            .filter(people::disabled_at.is_null());
+        let second_factor = sessions::second_factor_at.is_not_null();
+        let who = (sessions::id, people::id, organisations::id, organisations::kind, people::lead, second_factor);
+        Ok(living.select(who).load(conn)?)
+    })
 }
 
 /// The living session that this refresh token belongs to, its end and its person.

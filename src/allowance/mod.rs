@@ -23,12 +23,12 @@ use crate::kit::time::Instant;
 
 pub use close::{close, enrolments_to_close, release, restore, return_closed};
 pub use draw::{Draw, PursePart, draw};
-pub use issue::{enrolments_due, issue};
+pub use issue::{enrolments_due, issue, oldest_to_issue};
 pub use own::{own_moved, paid_for, pay_back, pay_in, wait_no_longer};
 pub use promise::{Funds, Planned, Promise, covered, funds, plan, promise};
-pub use purse::{Found, Purse, lock, lock_all, lock_free, purse, purses};
+pub use purse::{Found, HELD, Purse, Read, ask_purses, lock, lock_all, lock_free, purse, purses};
 pub use shares::in_proportion;
-pub use store::{Allowance, oldest_to_close, oldest_to_issue};
+pub use store::{Allowance, oldest_to_close};
 pub use verify::verify;
 
 crate::text_enum! {

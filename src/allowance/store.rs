@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use super::{PartWindow, State};
 use crate::db::schema::{accounts, allowance_parts, allowances, enrolments, funding_sets, hold_parts, holds};
-use crate::db::{Conn, SumCents, Upsert, any_of};
+use crate::db::{Ask, Conn, SumCents, Upsert, any_of, ask, columns_of, portable};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AccountId, AgreementId, AllowanceId, EnrolmentId, FundingSetId, HoldPartId, PartId, ProgrammeId};
 use crate::kit::money::Cents;
@@ -44,7 +44,8 @@ impl Allowance {
         self.purse != purse::BONUS
     }
 
-    /// Whether it is to be issued, or, where its whole window has passed, released: the condition of [`due`].
+    /// Whether it is to be issued, or, where its whole window has passed, released: the condition of what
+    /// [`super::issue()`] looks for.
     pub fn is_due(&self, now: Instant) -> bool {
         let ready = (self.is_given() && !self.waits) || self.closes_at <= now;
         self.state == State::Committed && self.opens_at <= now && ready
@@ -102,27 +103,31 @@ pub fn insert_part(
 }
 
 pub fn allowances(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Allowance>> {
-    allowances_of(conn, &[enrolment])
+    ask(conn, 1, allowances_of(&[enrolment]))
 }
 
 /// The allowances of some enrolments, of each in order of period.
-pub fn allowances_of(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<Vec<Allowance>> {
-    Ok(allowances::table
-        .filter(any_of(allowances::enrolment_id, enrolments))
-        .order((allowances::period, allowances::id))
-        .select(Allowance::as_select())
-        .load(conn)?)
+pub fn allowances_of(enrolments: &[EnrolmentId]) -> impl Ask<Answer = Vec<Allowance>> {
+    portable!(
+        allowances::table
+            .filter(any_of(allowances::enrolment_id, enrolments))
+            .order((allowances::period, allowances::id))
+            .select(columns_of::<Allowance>())
+    )
 }
 
 /// The bonuses of some enrolments that are not released, in order.
 pub fn bonuses(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<Vec<Allowance>> {
-    Ok(allowances::table
-        .filter(allowances::enrolment_id.eq_any(enrolments))
+    let mut bonuses: Vec<Allowance> = allowances::table
+        .filter(any_of(allowances::enrolment_id, enrolments))
         .filter(allowances::purse.eq(purse::BONUS))
         .filter(allowances::state.ne(State::Released))
-        .order((allowances::enrolment_id, allowances::period))
+        .order(allowances::period)
         .select(Allowance::as_select())
-        .load(conn)?)
+        .load(conn)?;
+    // not in SQL: PostgreSQL would walk all rows in that order where it takes the table for a small one
+    bonuses.sort_by_key(|allowance| allowance.enrolment_id);
+    Ok(bonuses)
 }
 
 /// When the last of what is set aside of a part must be fetched.
@@ -153,35 +158,6 @@ pub fn spendable_until(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Instan
     latest.ok_or_else(|| Error::internal("an enrolment that is active has no money"))
 }
 
-pub fn enrolments_due(
-    conn: &mut Conn,
-    now: Instant,
-    after: Option<EnrolmentId>,
-    limit: i64,
-) -> Result<Vec<EnrolmentId>> {
-    let mut query = allowances::table
-        .filter(allowances::state.eq(State::Committed))
-        .filter(allowances::opens_at.le(now))
-        .filter(allowances::purse.ne(purse::BONUS).and(allowances::waits.eq(false)).or(allowances::closes_at.le(now)))
-        .select(allowances::enrolment_id)
-        .distinct()
-        .order(allowances::enrolment_id)
-        .limit(limit)
-        .into_boxed();
-    if let Some(after) = after {
-        query = query.filter(allowances::enrolment_id.gt(after));
-    }
-    Ok(query.load(conn)?)
-}
-
-/// When the oldest period that is due and not issued opened.
-pub fn oldest_to_issue(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
-    let due = allowances::table.filter(allowances::state.eq(State::Committed)).filter(allowances::opens_at.le(now));
-    let ready = allowances::purse.ne(purse::BONUS).and(allowances::waits.eq(false));
-    let due = due.filter(ready.or(allowances::closes_at.le(now)));
-    Ok(due.select(diesel::dsl::min(allowances::opens_at)).first(conn)?)
-}
-
 /// When the oldest part that is over and not closed ended.
 pub fn oldest_to_close(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
     let over = allowance_parts::table.filter(allowance_parts::open.eq(true));
@@ -189,25 +165,17 @@ pub fn oldest_to_close(conn: &mut Conn, now: Instant) -> Result<Option<Instant>>
     Ok(over.select(diesel::dsl::min(allowance_parts::spendable_until)).first(conn)?)
 }
 
-pub fn due(conn: &mut Conn, enrolments: &[EnrolmentId], now: Instant) -> Result<Vec<Allowance>> {
-    Ok(allowances::table
-        .filter(allowances::enrolment_id.eq_any(enrolments))
-        .filter(allowances::state.eq(State::Committed))
-        .filter(allowances::opens_at.le(now))
-        .filter(allowances::purse.ne(purse::BONUS).and(allowances::waits.eq(false)).or(allowances::closes_at.le(now)))
-        .order((allowances::enrolment_id, allowances::period, allowances::id))
-        .select(Allowance::as_select())
-        .load(conn)?)
-}
-
 /// All parts of some allowances, in order.
 pub fn parts_of(conn: &mut Conn, of: &[Allowance]) -> Result<Vec<Part>> {
     let ids: Vec<AllowanceId> = of.iter().map(|allowance| allowance.id).collect();
-    Ok(allowance_parts::table
-        .filter(allowance_parts::allowance_id.eq_any(ids))
-        .order((allowance_parts::allowance_id, allowance_parts::position))
+    let mut parts: Vec<Part> = allowance_parts::table
+        .filter(any_of(allowance_parts::allowance_id, &ids))
+        .order(allowance_parts::position)
         .select(Part::as_select())
-        .load(conn)?)
+        .load(conn)?;
+    // see `bonuses`
+    parts.sort_by_key(|part| part.allowance_id);
+    Ok(parts)
 }
 
 /// Moves an allowance out of `committed`, once.
@@ -285,23 +253,32 @@ pub fn enrolments_to_close(
 
 /// The open parts of some enrolments: all, or those whose time was over at an instant.
 pub fn open_parts(conn: &mut Conn, enrolments: &[EnrolmentId], over_at: Option<Instant>) -> Result<Vec<Part>> {
+    // not in one statement: PostgreSQL would begin with all parts where it takes them for a few
+    let promised = allowances::table.filter(any_of(allowances::enrolment_id, enrolments));
+    let promised: Vec<AllowanceId> = promised.select(allowances::id).load(conn)?;
     let mut query = allowance_parts::table
-        .inner_join(allowances::table)
-        .filter(allowances::enrolment_id.eq_any(enrolments))
+        .filter(any_of(allowance_parts::allowance_id, &promised))
         .filter(allowance_parts::open.eq(true))
-        .order((allowance_parts::allowance_id, allowance_parts::position))
+        .order(allowance_parts::position)
         .select(Part::as_select())
         .into_boxed();
     if let Some(now) = over_at {
         query = query.filter(allowance_parts::spendable_until.le(now));
     }
-    Ok(query.load(conn)?)
+    let mut parts: Vec<Part> = query.load(conn)?;
+    // see `bonuses`
+    parts.sort_by_key(|part| part.allowance_id);
+    Ok(parts)
 }
 
 /// Those of some parts that are closed.
 pub fn closed_parts(conn: &mut Conn, ids: &[PartId]) -> Result<Vec<Part>> {
-    let closed = allowance_parts::table.filter(allowance_parts::id.eq_any(ids)).filter(allowance_parts::open.eq(false));
-    Ok(closed.order(allowance_parts::id).select(Part::as_select()).load(conn)?)
+    let closed =
+        allowance_parts::table.filter(any_of(allowance_parts::id, ids)).filter(allowance_parts::open.eq(false));
+    let mut parts: Vec<Part> = closed.select(Part::as_select()).load(conn)?;
+    // see `bonuses`
+    parts.sort_by_key(|part| part.id);
+    Ok(parts)
 }
 
 // --- the sets of agreements that share a window ---

@@ -1,7 +1,8 @@
 //! How connections are made, and how long anything may keep one waiting.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use diesel::connection::{
     AnsiTransactionManager, Connection, SimpleConnection, TransactionManager, TransactionManagerStatus,
@@ -59,7 +60,11 @@ impl Settings {
 /// Each statement is planned once, for any number of ids, and by the indexes: a plan made while a table is small would read
 /// all of it later, when it is large.
 const BY_ID: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
-                     SET enable_mergejoin = off; SET jit = off";
+                     SET enable_mergejoin = off; SET enable_material = off; SET jit = off";
+
+/// The till's one connection on SQLite keeps 32 MiB of pages at hand, as mostly nobody else writes meanwhile, and what a statement
+/// may have to undo in memory: both would be read from, and written to, files at each batch.
+const FOR_BATCHES: &str = "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY";
 
 #[derive(Clone)]
 enum Target {
@@ -87,17 +92,39 @@ pub struct Manager {
     statement: Duration,
     fold: bool,
     batches: bool,
+    /// When a batch was last committed.
+    heard: Arc<Mutex<Option<Instant>>>,
 }
+
+/// For which a connection for batches is taken to be good without being asked.
+const LATELY: Duration = Duration::from_secs(1);
 
 impl Manager {
     pub fn new(settings: &Settings) -> Result<Self, String> {
         let (wait, statement) = (settings.wait, settings.statement);
-        Ok(Manager { target: Target::of(settings)?, wait, statement, fold: settings.fold, batches: false })
+        Ok(Manager {
+            target: Target::of(settings)?,
+            wait,
+            statement,
+            fold: settings.fold,
+            batches: false,
+            heard: Arc::default(),
+        })
     }
 
     /// The same for connections that do nothing but batches of look-ups by id.
     pub fn for_batches(&self) -> Self {
         Manager { batches: true, ..self.clone() }
+    }
+
+    /// Says whether a batch has just been committed: after one that has not, the next connection is asked.
+    pub fn hear(&self, committed: bool) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = committed.then(Instant::now);
+    }
+
+    pub fn has_heard_lately(&self) -> bool {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|heard| heard.elapsed() < LATELY)
     }
 
     pub fn folds(&self) -> bool {
@@ -170,6 +197,9 @@ impl Manager {
                     self.wait.as_millis()
                 ))
                 .map_err(r2d2::Error::QueryError)?;
+                if self.batches {
+                    conn.batch_execute(FOR_BATCHES).map_err(r2d2::Error::QueryError)?;
+                }
                 if self.batches && self.fold {
                     conn.batch_execute("PRAGMA wal_autocheckpoint = 0").map_err(r2d2::Error::QueryError)?;
                 }
@@ -188,7 +218,10 @@ impl ManageConnection for Manager {
     }
 
     fn is_valid(&self, conn: &mut Conn) -> Result<(), r2d2::Error> {
-        conn.ping().map_err(r2d2::Error::QueryError)
+        match self.batches && self.has_heard_lately() {
+            true => Ok(()),
+            false => conn.ping().map_err(r2d2::Error::QueryError),
+        }
     }
 
     fn has_broken(&self, conn: &mut Conn) -> bool {

@@ -3,14 +3,20 @@
 //! SQLite itself folds inside the commit that comes upon a thousand pages: somebody at a stall would wait for all of them.
 //! Folding beside the writer never empties the journal while writers keep coming, so past a size the next batch starts it
 //! anew, once all is folded.
+//!
+//! Nor does SQLite sync its file at the end of a fold if a commit has come meanwhile: then whoever starts the journal anew
+//! would wait for all that was ever folded to reach the disk. So the folder syncs the file itself, and the journal is
+//! started anew right after that; SQLite then folds and syncs what is left, which is little, by its own rules.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::backend::Conn;
@@ -23,18 +29,38 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Pages of 4 KiB in the journal, past which it is started anew: 32 MiB.
 const MOST_PAGES: i64 = 8_192;
 
+/// How many times as long the journal grows before it is started anew by a batch that may have to sync all of it.
+const UNSYNCED: i64 = 2;
+
 /// How long a batch waits for readers of an old journal, in milliseconds; else it tries again when it is longer by as much.
 const PATIENCE: u32 = 20;
 
 /// What writer and folder tell each other.
-#[derive(Default)]
 pub(super) struct Journal {
+    /// Pages past which it is started anew.
+    most: AtomicI64,
     /// How often the till has written.
     written: AtomicU64,
     /// Pages in the journal, as they were last seen.
     pages: AtomicI64,
+    /// Whether nearly all of those are folded and synced.
+    synced: AtomicBool,
     /// From how many pages on the writer starts it anew.
     too_many: AtomicI64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        let (written, pages, too_many) = (AtomicU64::new(0), AtomicI64::new(0), AtomicI64::new(0));
+        Journal { most: AtomicI64::new(MOST_PAGES), written, pages, synced: AtomicBool::new(false), too_many }
+    }
+}
+
+impl Db {
+    /// Has SQLite's journal started anew past so many pages: to be seen at it without writing for long.
+    pub fn shorten_journal_past(&self, pages: i64) {
+        self.journal.most.store(pages, Ordering::Relaxed);
+    }
 }
 
 impl Journal {
@@ -43,7 +69,10 @@ impl Journal {
         let Conn::Sqlite(conn) = conn else { return Ok(()) };
         self.written.fetch_add(1, Ordering::Relaxed);
         let (pages, limit) = (self.pages.load(Ordering::Relaxed), self.too_many.load(Ordering::Relaxed));
-        if pages < limit.max(MOST_PAGES) {
+        let most = self.most.load(Ordering::Relaxed);
+        // once after each look of the folder, as what is written since is not folded
+        let synced = self.synced.swap(false, Ordering::Relaxed);
+        if pages < limit.max(if synced { most } else { UNSYNCED * most }) {
             return Ok(());
         }
         let patience = diesel::sql_query("PRAGMA busy_timeout").get_result::<Patience>(conn)?.timeout;
@@ -51,10 +80,31 @@ impl Journal {
         let folded = fold(conn, "RESTART");
         conn.batch_execute(&format!("PRAGMA busy_timeout = {patience}"))?;
         // it grew too long: another try once it is longer by as much
-        self.too_many.store(pages + MOST_PAGES, Ordering::Relaxed);
+        self.too_many.store(pages + most, Ordering::Relaxed);
         let folded = folded?;
+        // the folder was at it: the next batch tries again
+        if folded.log < 0 {
+            self.too_many.store(0, Ordering::Relaxed);
+            self.synced.store(synced, Ordering::Relaxed);
+            return Ok(());
+        }
         self.pages.store(0, Ordering::Relaxed);
-        self.too_many.store(if folded.busy == 0 { 0 } else { pages + MOST_PAGES }, Ordering::Relaxed);
+        self.too_many.store(if folded.busy == 0 { 0 } else { pages + most }, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Folds, and has what it folded reach the disk; then the same with what came meanwhile, which is little.
+    fn fold(&self, conn: &mut SqliteConnection, file: &File) -> Result<()> {
+        for _ in 0..2 {
+            let folded = fold(conn, "PASSIVE")?;
+            // the writer is at it
+            if folded.busy != 0 {
+                return Ok(());
+            }
+            self.pages.store(folded.log, Ordering::Relaxed);
+            file.sync_data().map_err(Error::internal)?;
+        }
+        self.synced.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -77,6 +127,17 @@ fn fold(conn: &mut SqliteConnection, how: &str) -> QueryResult<Folded> {
     diesel::sql_query(format!("PRAGMA wal_checkpoint({how})")).get_result(conn)
 }
 
+#[derive(QueryableByName)]
+struct Main {
+    #[diesel(sql_type = Text)]
+    file: String,
+}
+
+fn file_of(conn: &mut SqliteConnection) -> QueryResult<String> {
+    let main = diesel::sql_query("SELECT file FROM pragma_database_list WHERE name = 'main'");
+    main.get_result::<Main>(conn).map(|main| main.file)
+}
+
 /// Folds until it is dropped.
 pub struct Folder {
     end: Arc<(Mutex<bool>, Condvar)>,
@@ -89,6 +150,9 @@ impl Folder {
             return Ok(None);
         }
         let Conn::Sqlite(mut conn) = db.connection_at_leisure()? else { return Ok(None) };
+        let file = File::open(file_of(&mut conn)?).map_err(Error::internal)?;
+        // closing it would give up the locks that SQLite has on the file, in this whole process
+        let file = ManuallyDrop::new(file);
         let (journal, end) = (db.journal.clone(), Arc::new((Mutex::new(false), Condvar::new())));
         let told = end.clone();
         let work = move || {
@@ -98,9 +162,8 @@ impl Folder {
                 let written = journal.written.load(Ordering::Relaxed);
                 if written != seen {
                     seen = written;
-                    match fold(&mut conn, "PASSIVE") {
-                        Ok(folded) => journal.pages.store(folded.log, Ordering::Relaxed),
-                        Err(error) => tracing::warn!(%error, "SQLite's journal could not be folded"),
+                    if let Err(error) = journal.fold(&mut conn, &file) {
+                        tracing::warn!(%error, "SQLite's journal could not be folded");
                     }
                 }
                 ended = told.1.wait_timeout(ended, EVERY).unwrap_or_else(PoisonError::into_inner).0;

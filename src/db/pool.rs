@@ -22,8 +22,14 @@ use crate::kit::keys::Digest32;
 use crate::kit::sql::ty;
 use crate::kit::time::{Clock, Instant};
 
-/// Writers hold this advisory lock shared; a report on a past month takes it alone for a moment, and so waits for them.
-const WRITERS: i64 = 0x7072_696d_6575_7201;
+/// Writers hold an advisory lock shared, before they read the clock; a report on a past month takes it alone for a moment,
+/// and so waits for the end of them all, and holds up the others. On SQLite there is one writer.
+const AMONG_WRITERS: [&str; 2] = [
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock_shared(8102654598167491073)",
+    "BEGIN IMMEDIATE",
+];
+const AFTER_WRITERS: [&str; 2] =
+    ["BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(8102654598167491073)", "BEGIN IMMEDIATE"];
 
 /// Whoever writes into the audit log holds this one.
 const AUDIT: i64 = 0x7072_696d_6575_7202;
@@ -39,8 +45,17 @@ const MIDNIGHTS: i64 = 900;
 /// Writers of batches at most.
 pub const MOST_WRITERS: u32 = 16;
 
+/// Who writes batches beside them: those who wait aside for a purse, and the scheduler.
+const BESIDE_WRITERS: u32 = 5;
+
+/// What PostgreSQL says to who has waited too long.
+const LOCK_TIMEOUT: &str = "lock timeout";
+
 /// How often a transaction is tried again when the database asks for it.
 const TRIES: u32 = 10;
+
+/// How what was tried in vain begins.
+pub const GIVEN_UP: &str = "given up after";
 
 /// A clock that has gone back further than this is not waited for: a wrong zone or summer time makes two hours.
 const MAX_BEHIND_SECONDS: i64 = 3 * 3600;
@@ -81,7 +96,7 @@ impl Db {
             pool.map_err(|e| Error::Unavailable(format!("cannot open the database: {e}")))
         };
         // opened by whoever writes the first batch
-        let batches = pool(manager.for_batches(), MOST_WRITERS, 0)?;
+        let batches = pool(manager.for_batches(), MOST_WRITERS + BESIDE_WRITERS, 0)?;
         let pool = pool(manager.clone(), settings.connections, 1)?;
         let writer = (!manager.is_postgres()).then(|| Arc::new(Turns::new(1)));
         let reports = Arc::new(Turns::new(settings.reports));
@@ -138,7 +153,7 @@ impl Db {
         let settled = self.again(|| {
             // the turn first, as writers do: readers that hold every connection and wait for it would lock them out
             let _turn = self.turn()?;
-            self.transaction(&mut *self.connection()?, pass_writers, |conn, now| keep_time(conn, now).map(|()| now))
+            self.transaction(&mut *self.connection()?, AFTER_WRITERS, |conn, now| keep_time(conn, now).map(|()| now))
         })?;
         self.read_at_leisure(|conn| {
             by_indexes(conn)?;
@@ -158,7 +173,7 @@ impl Db {
     pub fn write<T>(&self, mut work: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
         self.again(|| {
             let _turn = self.turn()?;
-            self.transaction(&mut *self.connection()?, announce, &mut work)
+            self.transaction(&mut *self.connection()?, AMONG_WRITERS, &mut work)
         })
     }
 
@@ -166,12 +181,22 @@ impl Db {
     pub fn write_batch<T>(&self, mut work: impl FnMut(&mut Conn, Instant) -> Result<T>) -> Result<T> {
         self.again(|| {
             let _turn = self.turn()?;
+            let trusted = self.manager.has_heard_lately();
             let mut conn =
                 self.batches.get().map_err(|e| Error::Unavailable(format!("no database connection: {e}")))?;
+            // another writer may have been heard meanwhile
+            let trusted = trusted || self.manager.has_heard_lately();
             if let Err(error) = self.journal.shorten(&mut conn) {
                 tracing::warn!(%error, "SQLite's journal could not be started anew");
             }
-            self.transaction(&mut conn, announce, &mut work)
+            let done = begin(&mut conn, AMONG_WRITERS).map_err(|error| match error {
+                // nothing was begun, and the next one is asked first; who has waited in vain does not wait again
+                Error::Unavailable(cause) if trusted && !cause.contains(LOCK_TIMEOUT) => Error::Retry(cause),
+                other => other,
+            });
+            let done = done.and_then(|()| self.finish(&mut conn, &mut work));
+            self.manager.hear(done.is_ok());
+            done
         })
     }
 
@@ -184,7 +209,7 @@ impl Db {
                     tries += 1;
                     self.gauges.retries.fetch_add(1, Ordering::Relaxed);
                     if tries == TRIES {
-                        return Err(Error::Unavailable(format!("given up after {TRIES} tries: {cause}")));
+                        return Err(Error::Unavailable(format!("{GIVEN_UP} {TRIES} tries: {cause}")));
                     }
                     let jitter = u64::from(crate::kit::keys::random::<1>()[0]);
                     std::thread::sleep(Duration::from_micros(jitter << tries));
@@ -224,17 +249,21 @@ impl Db {
         self.wiped.load(Ordering::SeqCst) < self.erased.load(Ordering::SeqCst)
     }
 
-    /// One try. `enter` waits among the writers.
+    /// One try, begun by a statement for each database.
     fn transaction<T>(
         &self,
         conn: &mut Conn,
-        enter: fn(&mut Conn) -> Result<()>,
+        by: [&str; 2],
         work: impl FnOnce(&mut Conn, Instant) -> Result<T>,
     ) -> Result<T> {
-        begin(conn, "BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN IMMEDIATE")?;
+        begin(conn, by)?;
+        self.finish(conn, work)
+    }
+
+    /// Works in a transaction that has begun, and commits it.
+    fn finish<T>(&self, conn: &mut Conn, work: impl FnOnce(&mut Conn, Instant) -> Result<T>) -> Result<T> {
         // a panic rolls back too: the pool drops a connection whose thread is panicking
-        let outcome = enter(conn).and_then(|()| {
-            let now = self.reckon(conn)?;
+        let outcome = self.reckon(conn).and_then(|now| {
             let value = work(conn, now)?;
             // what it waited for may be of the next day: done again, it is recorded where it belongs
             let day = |at: Instant| at.as_second().div_euclid(MIDNIGHTS);
@@ -271,7 +300,8 @@ impl Db {
                 let its_own = verbatim::<Nullable<ty::Instant>>("clock_timestamp()");
                 clock::table.select((clock::reached, its_own)).first(conn)?
             }
-            Conn::Sqlite(conn) => (clock::table.select(clock::reached).first(conn)?, None),
+            // its one row: with a bound LIMIT, SQLite would plan it anew at each use
+            Conn::Sqlite(conn) => (clock::table.select(clock::reached).get_result(conn)?, None),
         };
         let read = self.clock.now().as_second();
         if let Some(ahead) = its_own.filter(|_| self.clock.is_real()).map(|its_own| read - its_own.as_second())
@@ -319,16 +349,19 @@ impl Db {
     }
 }
 
-fn begin(conn: &mut Conn, postgres: &str, sqlite: &str) -> Result<()> {
+fn begin(conn: &mut Conn, [postgres, sqlite]: [&str; 2]) -> Result<()> {
     let begun = match conn {
-        Conn::Pg(conn) => AnsiTransactionManager::begin_transaction_sql(conn, postgres),
+        Conn::Pg(conn) => AnsiTransactionManager::begin_transaction_sql(conn, postgres).inspect_err(|_| {
+            // what came after BEGIN may have failed, of which diesel knows nothing; a lost connection says so elsewhere
+            drop(conn.batch_execute("ROLLBACK"));
+        }),
         Conn::Sqlite(conn) => AnsiTransactionManager::begin_transaction_sql(conn, sqlite),
     };
     begun.map_err(Error::from).inspect_err(|error| end(conn, Some(error)))
 }
 
 fn snapshot<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
-    begin(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN")?;
+    begin(conn, ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN"])?;
     let outcome = work(conn);
     end(conn, outcome.as_ref().err());
     outcome
@@ -373,22 +406,8 @@ pub fn wait_in(conn: &mut Conn, queue: Queue) -> Result<()> {
         // whoever shares these bytes with another waits for them, and nothing worse
         Queue::TypedCodes([a, b, c, d, e, f, g, h, ..]) => i64::from_be_bytes([a, b, c, d, e, f, g, h]),
     };
-    lock(conn, "SELECT pg_advisory_xact_lock(", queue)
-}
-
-/// Makes a writer known to [`Db::read_settled`], before it reads the clock.
-fn announce(conn: &mut Conn) -> Result<()> {
-    lock(conn, "SELECT pg_advisory_xact_lock_shared(", WRITERS)
-}
-
-/// Waits for the end of every writer that is known, and holds up the others.
-fn pass_writers(conn: &mut Conn) -> Result<()> {
-    lock(conn, "SELECT pg_advisory_xact_lock(", WRITERS)
-}
-
-fn lock(conn: &mut Conn, statement: &'static str, lock: i64) -> Result<()> {
     if let Conn::Pg(conn) = conn {
-        unnested(statement, (lock.into_sql::<BigInt>(),), ")").execute(conn)?;
+        unnested("SELECT pg_advisory_xact_lock(", (queue.into_sql::<BigInt>(),), ")").execute(conn)?;
     }
     Ok(())
 }

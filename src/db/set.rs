@@ -1,5 +1,6 @@
 //! Statements about many rows at once, whose text is always the same: each connection prepares them once.
 
+use std::cell::OnceCell;
 use std::marker::PhantomData;
 
 use diesel::backend::Backend;
@@ -10,9 +11,11 @@ use diesel::pg::{Pg, PgConnection};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Bool, SingleValue, Text, Untyped};
-use diesel::sqlite::Sqlite;
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use serde::Serialize;
 
 use super::backend::MultiBackend;
+use crate::kit::error::{Error, Result};
 use crate::kit::id::Id;
 use crate::kit::sql::ty;
 
@@ -28,14 +31,17 @@ pub struct AnyOf<C, K: 'static> {
 struct Ids<K: 'static> {
     ids: Vec<Id<K>>,
     /// The same as a JSON array of hexadecimal text.
-    json: String,
+    json: OnceCell<String>,
 }
 
 /// See [`AnyOf`].
 pub fn any_of<C: Expression<SqlType = ty::Id>, K: 'static>(column: C, ids: &[Id<K>]) -> AnyOf<C, K> {
-    let hex: Vec<String> = ids.iter().map(|id| data_encoding::HEXLOWER.encode(id.as_bytes())).collect();
-    let json = if hex.is_empty() { "[]".to_owned() } else { format!("[\"{}\"]", hex.join("\",\"")) };
-    AnyOf { column, ids: Ids { ids: ids.to_vec(), json } }
+    AnyOf { column, ids: Ids { ids: ids.to_vec(), json: OnceCell::new() } }
+}
+
+fn json<K>(ids: &[Id<K>]) -> String {
+    let texts: Vec<String> = ids.iter().map(|id| hex(id.as_bytes())).collect();
+    if texts.is_empty() { "[]".to_owned() } else { format!("[\"{}\"]", texts.join("\",\"")) }
 }
 
 impl<C, K> Expression for AnyOf<C, K> {
@@ -62,6 +68,22 @@ impl<C: QueryFragment<MultiBackend>, K> QueryFragment<MultiBackend> for AnyOf<C,
     }
 }
 
+/// As part of a statement that only PostgreSQL gets.
+impl<C: QueryFragment<Pg>, K> QueryFragment<Pg> for AnyOf<C, K> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.column.walk_ast(out.reborrow())?;
+        self.ids.walk_ast(out)
+    }
+}
+
+/// The same of SQLite's, within another query.
+impl<C: QueryFragment<Sqlite>, K> QueryFragment<Sqlite> for AnyOf<C, K> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.column.walk_ast(out.reborrow())?;
+        self.ids.walk_ast(out)
+    }
+}
+
 impl<K> QueryFragment<Pg> for Ids<K> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(" = ANY(");
@@ -74,7 +96,7 @@ impl<K> QueryFragment<Pg> for Ids<K> {
 impl<K> QueryFragment<Sqlite> for Ids<K> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(" IN (SELECT unhex(value) FROM json_each(");
-        out.push_bind_param::<Text, String>(&self.json)?;
+        out.push_bind_param::<Text, String>(self.json.get_or_init(|| json(&self.ids)))?;
         out.push_sql("))");
         Ok(())
     }
@@ -152,6 +174,55 @@ impl<B, S> Query for Unnested<B, S> {
 }
 
 impl<B, S> RunQueryDsl<PgConnection> for Unnested<B, S> {}
+
+/// A statement in SQLite's own words around a list of rows: `… json_each(?) …`, in which `value ->> 0` is a row's first
+/// column. `S` is what its own rows are.
+#[derive(Debug, Clone)]
+pub struct Listed<S> {
+    before: &'static str,
+    json: String,
+    after: &'static str,
+    rows: PhantomData<S>,
+}
+
+/// A statement of which only the number of rows matters.
+pub fn listed<R: Serialize>(before: &'static str, rows: &[R], after: &'static str) -> Result<Listed<Untyped>> {
+    listed_rows(before, rows, after)
+}
+
+/// One whose rows are `S`.
+pub fn listed_rows<S, R: Serialize>(before: &'static str, rows: &[R], after: &'static str) -> Result<Listed<S>> {
+    let json = serde_json::to_string(rows).map_err(Error::internal)?;
+    Ok(Listed { before, json, after, rows: PhantomData })
+}
+
+/// Bytes in such a list, to be read by `unhex`: `NULL` stays `NULL`.
+pub fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+impl<S> QueryFragment<Sqlite> for Listed<S> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(self.before);
+        out.push_sql(" json_each(");
+        out.push_bind_param::<Text, String>(&self.json)?;
+        out.push_sql(") ");
+        out.push_sql(self.after);
+        Ok(())
+    }
+}
+
+/// Connections know it by its text.
+impl<S> QueryId for Listed<S> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<S> Query for Listed<S> {
+    type SqlType = S;
+}
+
+impl<S> RunQueryDsl<SqliteConnection> for Listed<S> {}
 
 /// One column of some rows, as an array to unnest.
 pub fn column<ST, T, R>(rows: &[R], of: impl FnMut(&R) -> T) -> <Vec<T> as AsExpression<Array<ST>>>::Expression

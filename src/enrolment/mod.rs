@@ -4,12 +4,10 @@ pub mod api;
 mod store;
 mod verify;
 
-use std::collections::BTreeMap;
-
 use crate::access::Actor;
 use crate::allowance::{self, Promise};
 use crate::audit::{self, Action, Who};
-use crate::db::{Conn, Db, Page};
+use crate::db::{Ask, Conn, Db, Page};
 use crate::hold;
 use crate::household;
 use crate::kit::complaint::Complaint;
@@ -326,9 +324,9 @@ pub fn by_id(conn: &mut Conn, id: EnrolmentId) -> Result<Enrolment> {
     store::enrolment(conn, id)?.ok_or(Error::Refused(Code::NotFound))
 }
 
-/// Some enrolments, each by its id.
-pub fn by_ids(conn: &mut Conn, ids: &[EnrolmentId]) -> Result<BTreeMap<EnrolmentId, Enrolment>> {
-    Ok(store::enrolments(conn, ids)?.into_iter().map(|enrolment| (enrolment.id, enrolment)).collect())
+/// Which of some ids are enrolments.
+pub fn ask_enrolments(ids: &[EnrolmentId]) -> impl Ask<Answer = Vec<Enrolment>> {
+    store::enrolments(ids)
 }
 
 pub fn list(conn: &mut Conn, actor: &Actor, filter: &Filter, page: &Page<EnrolmentId>) -> Result<Vec<Enrolment>> {

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::State;
 use crate::db::schema::enrolments;
-use crate::db::{Conn, Page, any_of};
+use crate::db::{Ask, Conn, Page, any_of, columns_of, portable};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, HouseholdId, OrganisationId, ProgrammeId};
 use crate::kit::money::Cents;
@@ -86,8 +86,8 @@ pub fn enrolment(conn: &mut Conn, id: EnrolmentId) -> Result<Option<Enrolment>> 
     Ok(enrolments::table.find(id).select(Enrolment::as_select()).first(conn).optional()?)
 }
 
-pub fn enrolments(conn: &mut Conn, ids: &[EnrolmentId]) -> Result<Vec<Enrolment>> {
-    Ok(enrolments::table.filter(any_of(enrolments::id, ids)).select(Enrolment::as_select()).load(conn)?)
+pub fn enrolments(ids: &[EnrolmentId]) -> impl Ask<Answer = Vec<Enrolment>> {
+    portable!(enrolments::table.filter(any_of(enrolments::id, ids)).select(columns_of::<Enrolment>()))
 }
 
 /// Whether a household is in a programme, or has left it in a period of which it kept or spent something.

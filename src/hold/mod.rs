@@ -9,7 +9,7 @@ mod verify;
 use std::collections::BTreeMap;
 
 use crate::allowance::{self, Draw, Purse};
-use crate::db::{Conn, Page};
+use crate::db::{Ask, Conn, Page};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{AccountId, EnrolmentId, HoldId, HoldPartId, OrganisationId, PartId, VoucherId};
 use crate::kit::money::Cents;
@@ -214,8 +214,8 @@ pub fn behind(conn: &mut Conn, vouchers: &[VoucherId]) -> Result<Vec<Hold>> {
 }
 
 /// The baskets that some enrolments have had set aside since an instant and not settled.
-pub fn waiting_since(conn: &mut Conn, enrolments: &[EnrolmentId], since: Instant) -> Result<Vec<Waiting>> {
-    store::waiting_since(conn, enrolments, since)
+pub fn ask_waiting(enrolments: &[EnrolmentId], since: Instant) -> impl Ask<Answer = Vec<Waiting>> {
+    store::waiting_since(enrolments, since)
 }
 
 /// Puts one voucher in the place of another, for all that is held by it.

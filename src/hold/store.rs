@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::{NewLine, State};
-use crate::allowance::{PartKey, PursePart};
+use crate::allowance::{HELD, PartKey, PursePart};
 use crate::db::schema::{
     accounts, allowance_parts, allowances, enrolments, hold_lines, hold_parts, holds, redemptions, stalls, vouchers,
 };
-use crate::db::{Conn, Page, SumCents, any_of};
+use crate::db::{Ask, Conn, Page, SumCents, any_of, portable, verbatim};
 use crate::kit::error::Result;
 use crate::kit::id::{
     AccountId, AgreementId, AllowanceId, EnrolmentId, HoldId, HoldPartId, OrganisationId, PartId, PersonId,
@@ -261,22 +262,23 @@ pub fn purse_parts(conn: &mut Conn, hold: HoldId) -> Result<Vec<PursePart>> {
     Ok(rows.into_iter().map(part).collect())
 }
 
-pub fn waiting_since(conn: &mut Conn, enrolments: &[EnrolmentId], since: Instant) -> Result<Vec<Waiting>> {
-    Ok(holds::table
-        .filter(any_of(holds::enrolment_id, enrolments))
-        .filter(holds::created_at.ge(since))
-        .filter(holds::stall_id.is_not_null())
-        .filter(holds::state.eq(State::Held))
-        .select((
-            holds::enrolment_id,
-            holds::voucher_id,
-            holds::stall_id.assume_not_null(),
-            holds::basket_cents.assume_not_null(),
-            holds::covered_cents,
-            holds::created_at,
-            holds::expires_at,
-        ))
-        .load(conn)?)
+pub fn waiting_since(enrolments: &[EnrolmentId], since: Instant) -> impl Ask<Answer = Vec<Waiting>> {
+    portable!(
+        holds::table
+            .filter(any_of(holds::enrolment_id, enrolments))
+            .filter(holds::created_at.ge(since))
+            .filter(holds::stall_id.is_not_null())
+            .filter(verbatim::<Bool>(HELD))
+            .select((
+                holds::enrolment_id,
+                holds::voucher_id,
+                holds::stall_id.assume_not_null(),
+                holds::basket_cents.assume_not_null(),
+                holds::covered_cents,
+                holds::created_at,
+                holds::expires_at,
+            ))
+    )
 }
 
 pub fn reserved(conn: &mut Conn, accounts: &[AccountId]) -> Result<BTreeMap<AccountId, Reserved>> {

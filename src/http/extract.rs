@@ -68,7 +68,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
 }
 
 /// All of a body, if it is not too long and comes in time.
-fn whole(req: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<web::Bytes>> + use<> {
+pub fn whole(req: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<web::Bytes>> + use<> {
     let unreadable = |_| Error::Refused(Code::MalformedJson);
     let deadline = Guard::of(req).map_or(Duration::MAX, |guard| guard.body);
     let announced = req.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());

@@ -1,5 +1,6 @@
 //! One client-made key, one effect: a repeat gets the first answer, and a refusal leaves the key free.
 
+use std::collections::BTreeMap;
 use std::future::ready;
 
 use actix_web::dev::Payload;
@@ -10,9 +11,9 @@ use serde::Serialize;
 use super::State;
 use super::order::AfterPermit;
 use super::problem::{Answer, Problem};
-use super::store;
+use super::store::{self, Taken};
 use crate::access::Actor;
-use crate::db::Conn;
+use crate::db::{Ask, Conn};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::OrganisationId;
 use crate::kit::keys::{Digest32, sha256};
@@ -109,11 +110,16 @@ pub struct Claim<'a> {
     pub digest: Digest32,
 }
 
-/// The first answers of those of some keys that were used before; `idempotency_conflict` where that was for another request.
-/// To be asked once what the requests work on is taken: who sends one twice at once then finds the other's answer here.
-pub fn first_answers(conn: &mut Conn, claims: &[Claim]) -> Result<Vec<Option<Result<String>>>> {
-    let keys: Vec<_> = claims.iter().map(|claim| (claim.organisation, claim.key)).collect();
-    let mut found = store::first_answers(conn, &keys)?;
+/// Those of some keys that were used before. To be asked once what the requests work on is taken: who sends one twice at
+/// once then finds the other's answer here.
+pub fn ask_taken(claims: &[Claim]) -> impl Ask<Answer = Vec<Taken>> {
+    store::taken(claims)
+}
+
+/// The first answers to keys that were used before; `idempotency_conflict` where that was for another request.
+pub fn first_answers(claims: &[Claim], taken: Vec<Taken>) -> Vec<Option<Result<String>>> {
+    let of = |(organisation, key, digest, json): Taken| ((organisation, key), (digest, json));
+    let mut found: BTreeMap<_, _> = taken.into_iter().map(of).collect();
     let answer = |claim: &Claim| {
         let (first, json) = found.remove(&(claim.organisation, claim.key.to_owned()))?;
         Some(match json {
@@ -122,7 +128,7 @@ pub fn first_answers(conn: &mut Conn, claims: &[Claim]) -> Result<Vec<Option<Res
             None => Err(Error::Internal(format!("an idempotency key of {} has no answer", claim.organisation))),
         })
     };
-    Ok(claims.iter().map(answer).collect())
+    claims.iter().map(answer).collect()
 }
 
 /// Keeps the first answers of keys that nobody has used. Where somebody has meanwhile, all is to be done again.

@@ -1,13 +1,11 @@
 //! The first answer to each client-made key.
 
-use std::collections::BTreeMap;
-
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable, Text};
 
 use super::idempotency::Claim;
 use crate::db::schema::idempotency_keys as keys;
-use crate::db::{Conn, Upsert, column, unnested, unnested_rows};
+use crate::db::{Ask, Conn, Upsert, column, hex, listed_rows, question, sqlite, unnested, unnested_rows};
 use crate::kit::error::Result;
 use crate::kit::id::OrganisationId;
 use crate::kit::keys::Digest32;
@@ -40,33 +38,30 @@ pub(super) fn keep_answer(conn: &mut Conn, organisation: OrganisationId, key: &s
     Ok(())
 }
 
-/// The same for many keys; those that nobody has taken are left out.
-pub(super) fn first_answers(
-    conn: &mut Conn,
-    of: &[(OrganisationId, &str)],
-) -> Result<BTreeMap<(OrganisationId, String), First>> {
-    let mut found = BTreeMap::new();
-    match conn {
-        Conn::Pg(conn) => {
-            let query = unnested_rows::<(ty::Id, Text, Binary, Nullable<Text>), _>(
-                "SELECT k.organisation_id, k.key, k.request_digest, k.answer FROM unnest(",
-                (column::<ty::Id, _, _>(of, |key| key.0), column::<Text, _, _>(of, |key| key.1.to_owned())),
-                ") AS asked (organisation_id, key) JOIN idempotency_keys k USING (organisation_id, key)",
-            );
-            let rows: Vec<(OrganisationId, String, Vec<u8>, Option<String>)> = query.load(conn)?;
-            found.extend(
-                rows.into_iter().map(|(organisation, key, digest, json)| ((organisation, key), (digest, json))),
-            );
-        }
-        Conn::Sqlite(_) => {
-            for &(organisation, key) in of {
-                if let Some(first) = first_answer(conn, organisation, key)? {
-                    found.insert((organisation, key.to_owned()), first);
-                }
-            }
-        }
-    }
-    Ok(found)
+/// A key that was taken: whose, which, the request's digest, and its first answer.
+pub type Taken = (OrganisationId, String, Vec<u8>, Option<String>);
+
+/// Those of some keys that are taken.
+pub(super) fn taken(of: &[Claim]) -> impl Ask<Answer = Vec<Taken>> {
+    let part = unnested_rows::<(ty::Id, Text, Binary, Nullable<Text>), _>(
+        "SELECT k.organisation_id, k.key, k.request_digest, k.answer FROM unnest(",
+        (
+            column::<ty::Id, _, _>(of, |claim| claim.organisation),
+            column::<Text, _, _>(of, |claim| claim.key.to_owned()),
+        ),
+        ") AS asked (organisation_id, key) CROSS JOIN LATERAL (SELECT * FROM idempotency_keys \
+         WHERE organisation_id = asked.organisation_id AND key = asked.key LIMIT 1) AS k",
+    );
+    question(part, move |conn| {
+        let of: Vec<_> = of.iter().map(|claim| (hex(claim.organisation.as_bytes()), claim.key)).collect();
+        let query = listed_rows::<(ty::Id, Text, Binary, Nullable<Text>), _>(
+            "SELECT k.organisation_id, k.key, k.request_digest, k.answer FROM",
+            &of,
+            "AS asked CROSS JOIN idempotency_keys AS k ON k.organisation_id = unhex(asked.value ->> 0) \
+             AND k.key = asked.value ->> 1",
+        )?;
+        Ok(query.load(sqlite(conn)?)?)
+    })
 }
 
 /// Takes keys together with their answers, in one order for all; returns how many were free.

@@ -59,6 +59,28 @@ impl Cents {
     pub fn to_french(self) -> String {
         self.to_string().replace('.', ",")
     }
+
+    /// Writes it as `Display` does, with another sign than a point perhaps: for tables of a million amounts.
+    pub fn put(self, point: u8, to: &mut Vec<u8>) {
+        let mut cents = self.0.unsigned_abs();
+        // longer than any
+        let mut text = [b'0'; 24];
+        let mut start = text.len();
+        while cents > 0 || start > text.len() - 4 {
+            start -= 1;
+            if start == text.len() - 3 {
+                text[start] = point;
+                continue;
+            }
+            text[start] = b'0' + (cents % 10) as u8;
+            cents /= 10;
+        }
+        if self.0 < 0 {
+            start -= 1;
+            text[start] = b'-';
+        }
+        to.extend_from_slice(&text[start..]);
+    }
 }
 
 impl fmt::Display for Cents {
@@ -150,9 +172,21 @@ mod tests {
         for text in ["", ".", "1.", ".5", "1.234", "-1", "+1", "1e3", "1,50", " 1", "01", "NaN", "10000000000", "١"] {
             assert_eq!(text.parse::<Cents>(), Err(Complaint::NotAnAmount), "{text}");
         }
-        for (cents, text) in [(0, "0.00"), (-5, "-0.05"), (-1234, "-12.34"), (i64::MIN, "-92233720368547758.08")] {
+        for (cents, text) in [
+            (0, "0.00"),
+            (-5, "-0.05"),
+            (7, "0.07"),
+            (100, "1.00"),
+            (-1234, "-12.34"),
+            (i64::MIN, "-92233720368547758.08"),
+        ] {
             assert_eq!(Cents(cents).to_string(), text);
             assert_eq!(Cents(cents).to_decimal().to_string(), text);
+            for (point, text) in [(b'.', text.to_owned()), (b',', Cents(cents).to_french())] {
+                let mut put = b"x".to_vec();
+                Cents(cents).put(point, &mut put);
+                assert_eq!(String::from_utf8(put).unwrap(), format!("x{text}"));
+            }
         }
         assert_eq!(Cents(6000).to_french(), "60,00");
     }

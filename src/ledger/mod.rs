@@ -7,16 +7,16 @@
 mod store;
 mod verify;
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::db::Conn;
+use crate::db::{Ask, Conn};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AccountId, AgreementId, HoldPartId, OrganisationId, PartId, ReferenceId, TransferId};
 use crate::kit::keys::{Digest32, sha256};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
 
-pub use store::{Balance, Transfer};
+pub use store::{Balance, Payable, Transfer};
 pub use verify::{Finding, verify};
 
 crate::text_enum! {
@@ -97,9 +97,7 @@ pub fn post(conn: &mut Conn, now: Instant, entries: &[Entry]) -> Result<()> {
         return Ok(());
     }
     let transfers: Vec<Transfer> = entries.iter().map(|entry| Transfer::record(entry, now)).collect();
-    store::insert_transfers(conn, &transfers)?;
-    // last, as others wait for these rows until the end
-    store::move_balances(conn, &changes.into_iter().collect::<Vec<_>>())
+    store::post(conn, &transfers, &changes.into_iter().collect::<Vec<_>>())
 }
 
 impl Transfer {
@@ -165,6 +163,11 @@ pub fn open_part(conn: &mut Conn, part: PartId, agreement: AgreementId) -> Resul
     Ok(part.cast())
 }
 
+/// The same for many parts at once.
+pub fn open_parts(conn: &mut Conn, parts: &[(PartId, AgreementId)]) -> Result<()> {
+    if parts.is_empty() { Ok(()) } else { store::insert_parts(conn, parts) }
+}
+
 /// Opens the account of what a hold sets aside of a part, under the hold part's own id.
 pub fn open_reserved(conn: &mut Conn, part: HoldPartId, agreement: AgreementId) -> Result<AccountId> {
     store::insert_account(conn, part.cast(), agreement, AccountKind::Reserved, None)?;
@@ -176,19 +179,17 @@ pub fn payable(conn: &mut Conn, now: Instant, agreement: AgreementId, producer: 
     account(conn, now, agreement, AccountKind::Payable, Some(producer))
 }
 
-/// The same for many sales at once.
-pub fn payables_for(
-    conn: &mut Conn,
-    now: Instant,
-    of: &BTreeSet<(AgreementId, OrganisationId)>,
-) -> Result<BTreeMap<(AgreementId, OrganisationId), AccountId>> {
-    let mut found = store::payables_for(conn, of)?;
-    for &(agreement, producer) in of {
-        if let btree_map::Entry::Vacant(missing) = found.entry((agreement, producer)) {
-            missing.insert(payable(conn, now, agreement, producer)?);
-        }
-    }
-    Ok(found)
+/// The accounts of some producers under some agreements.
+pub type Payables = BTreeMap<(AgreementId, OrganisationId), AccountId>;
+
+/// Which of them are open.
+pub fn ask_payables(of: &[(AgreementId, OrganisationId)]) -> impl Ask<Answer = Vec<Payable>> {
+    store::payables(of)
+}
+
+/// The same, as it was answered.
+pub fn open_payables(found: Vec<Payable>) -> Payables {
+    found.into_iter().map(|(agreement, producer, account)| ((agreement, producer), account)).collect()
 }
 
 /// The one account of a kind that an agreement has, or has for a producer; it opens with its first use.
@@ -212,12 +213,13 @@ pub fn held(conn: &mut Conn, pot: AgreementId) -> Result<BTreeMap<OrganisationId
     store::held(conn, pot)
 }
 
-/// The accounts of each of some agreements, with what `available` holds.
+/// The accounts of each of some agreements, however often each is named, with what `available` holds.
 pub fn agreement_accounts(
     conn: &mut Conn,
     agreements: &[AgreementId],
 ) -> Result<BTreeMap<AgreementId, (AgreementAccounts, Cents)>> {
-    store::agreement_accounts(conn, agreements)
+    let distinct: BTreeSet<AgreementId> = agreements.iter().copied().collect();
+    store::agreement_accounts(conn, &distinct.into_iter().collect::<Vec<_>>())
 }
 
 pub fn balances(conn: &mut Conn, accounts: &[AccountId]) -> Result<BTreeMap<AccountId, Cents>> {

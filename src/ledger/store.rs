@@ -1,15 +1,19 @@
 //! The ledger's SQL.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 
 use super::{AccountKind, AgreementAccounts, TransferCode};
 use crate::db::schema::{accounts, transfers};
-use crate::db::{Conn, SumCents, Upsert, column, each_row, unnested, unnested_rows, verbatim};
+use crate::db::{
+    Ask, Conn, SumCents, Upsert, any_of, column, each_row, hex, listed, listed_rows, question, sqlite, unnested,
+    unnested_rows, verbatim,
+};
 use crate::kit::error::{Error, Result};
-use crate::kit::id::{AccountId, AgreementId, OrganisationId, ReferenceId, TransferId};
+use crate::kit::id::{AccountId, AgreementId, OrganisationId, PartId, ReferenceId, TransferId};
 use crate::kit::money::Cents;
 use crate::kit::sql::ty;
 use crate::kit::time::Instant;
@@ -67,6 +71,32 @@ pub fn insert_account(
     Ok(())
 }
 
+/// The accounts of some parts, under their own ids.
+pub fn insert_parts(conn: &mut Conn, parts: &[(PartId, AgreementId)]) -> Result<()> {
+    match conn {
+        Conn::Pg(conn) => {
+            let (ids, agreements) = (column::<ty::Id, _, _>(parts, |p| p.0), column::<ty::Id, _, _>(parts, |p| p.1));
+            unnested(
+                "INSERT INTO accounts (id, agreement_id, kind) SELECT p.id, p.agreement_id, 'allowance' FROM unnest(",
+                (ids, agreements),
+                ") AS p (id, agreement_id)",
+            )
+            .execute(conn)?;
+        }
+        Conn::Sqlite(conn) => {
+            let rows: Vec<_> = parts.iter().map(|(id, of)| (hex(id.as_bytes()), hex(of.as_bytes()))).collect();
+            listed(
+                "INSERT INTO accounts (id, agreement_id, kind) \
+                 SELECT unhex(value ->> 0), unhex(value ->> 1), 'allowance' FROM",
+                &rows,
+                "",
+            )?
+            .execute(conn)?;
+        }
+    }
+    Ok(())
+}
+
 /// Two sales may open the same account at once: the second finds the first's.
 pub fn insert_if_missing(
     conn: &mut Conn,
@@ -118,33 +148,38 @@ pub fn held(conn: &mut Conn, pot: AgreementId) -> Result<BTreeMap<OrganisationId
     Ok(rows.into_iter().map(|(producer, balance)| (producer, -balance)).collect())
 }
 
-/// Changes some balances, in the order given. The check and the change are one statement and cannot be parted.
-pub fn move_balances(conn: &mut Conn, changes: &[(AccountId, Cents)]) -> Result<()> {
+/// Writes lines of the journal, and then changes the balances, in the order given. The check of each and its change are one
+/// and cannot be parted.
+pub fn post(conn: &mut Conn, transfers: &[Transfer], changes: &[(AccountId, Cents)]) -> Result<()> {
     let moved = match conn {
-        Conn::Pg(conn) => {
-            // whatever the plan does, the rows are taken in order first
-            let (ids, amounts) = (column::<ty::Id, _, _>(changes, |c| c.0), column::<BigInt, _, _>(changes, |c| c.1.0));
-            unnested(
-                "WITH change AS (SELECT * FROM unnest(",
-                (ids, amounts),
-                ") AS c (id, cents)), taken AS MATERIALIZED (SELECT a.id FROM accounts a WHERE a.id = ANY (ARRAY(SELECT id FROM change)) \
-                 ORDER BY a.id FOR NO KEY UPDATE) \
-                 UPDATE accounts a SET balance_cents = a.balance_cents + c.cents FROM taken t JOIN change c ON c.id = t.id \
-                 WHERE a.id = t.id AND (a.kind IN ('funder', 'held') OR a.balance_cents >= -c.cents)",
-            )
-            .execute(conn)?
-        }
+        Conn::Pg(conn) => post_unnested(conn, transfers, changes)?,
         Conn::Sqlite(conn) => {
-            let mut moved = 0;
-            for (account, change) in changes {
-                let outside = accounts::kind.eq(AccountKind::Funder).or(accounts::kind.eq(AccountKind::Held));
-                moved += diesel::update(accounts::table)
-                    .filter(accounts::id.eq(account))
-                    .filter(outside.or(accounts::balance_cents.ge(-*change)))
-                    .set(accounts::balance_cents.eq(accounts::balance_cents + change.0))
-                    .execute(conn)?;
-            }
-            moved
+            let row = |t: &Transfer| {
+                let accounts = (hex(t.debit_account.as_bytes()), hex(t.credit_account.as_bytes()));
+                let ids = (hex(t.id.as_bytes()), accounts.0, accounts.1, hex(t.agreement_id.as_bytes()));
+                let (of, undone) = (hex(t.reference.as_bytes()), t.reverses.map(|id| hex(id.as_bytes())));
+                let at = (t.occurred_at.as_microsecond(), t.recorded_at.as_microsecond());
+                (ids.0, ids.1, ids.2, ids.3, t.amount_cents.0, t.code.as_str(), of, undone, at.0, at.1, hex(&t.digest))
+            };
+            let rows: Vec<_> = transfers.iter().map(row).collect();
+            listed(
+                "INSERT INTO transfers (id, debit_account, credit_account, agreement_id, amount_cents, code, reference, \
+                 reverses, occurred_at, recorded_at, digest) \
+                 SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), unhex(value ->> 3), value ->> 4, \
+                 value ->> 5, unhex(value ->> 6), unhex(value ->> 7), value ->> 8, value ->> 9, unhex(value ->> 10) FROM",
+                &rows,
+                "",
+            )?
+            .execute(conn)?;
+            let rows: Vec<_> = changes.iter().map(|(account, change)| (hex(account.as_bytes()), change.0)).collect();
+            listed(
+                "UPDATE accounts SET balance_cents = balance_cents + change.cents \
+                 FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS cents FROM",
+                &rows,
+                ") AS change WHERE accounts.id = change.id \
+                 AND (accounts.kind IN ('funder', 'held') OR accounts.balance_cents >= -change.cents)",
+            )?
+            .execute(conn)?
         }
     };
     if moved == changes.len() {
@@ -154,67 +189,53 @@ pub fn move_balances(conn: &mut Conn, changes: &[(AccountId, Cents)]) -> Result<
     Err(Error::Internal(format!("an account is missing or would be overdrawn, of: {}", accounts.join(", "))))
 }
 
-pub fn insert_transfers(conn: &mut Conn, transfers: &[Transfer]) -> Result<()> {
-    match conn {
-        Conn::Pg(conn) => {
-            let ids = column::<ty::Id, _, _>(transfers, |t| t.id);
-            let debits = column::<ty::Id, _, _>(transfers, |t| t.debit_account);
-            let credits = column::<ty::Id, _, _>(transfers, |t| t.credit_account);
-            let agreements = column::<ty::Id, _, _>(transfers, |t| t.agreement_id);
-            let amounts = column::<BigInt, _, _>(transfers, |t| t.amount_cents.0);
-            let codes = column::<Text, _, _>(transfers, |t| t.code.as_str());
-            let references = column::<ty::Id, _, _>(transfers, |t| t.reference);
-            let reversed = column::<Nullable<ty::Id>, _, _>(transfers, |t| t.reverses);
-            let occurred = column::<ty::Instant, _, _>(transfers, |t| t.occurred_at);
-            let recorded = column::<ty::Instant, _, _>(transfers, |t| t.recorded_at);
-            let digests = column::<Binary, _, _>(transfers, |t| t.digest.clone());
-            unnested(
-                "INSERT INTO transfers (id, debit_account, credit_account, agreement_id, amount_cents, code, reference, \
-                 reverses, occurred_at, recorded_at, digest) SELECT * FROM unnest(",
-                (
-                    (ids, debits, credits, agreements, amounts, codes),
-                    (references, reversed, occurred, recorded, digests),
-                ),
-                ")",
-            )
-            .execute(conn)?;
-        }
-        Conn::Sqlite(conn) => {
-            for transfer in transfers {
-                diesel::insert_into(transfers::table).values(transfer).execute(conn)?;
-            }
-        }
-    }
-    Ok(())
+/// The balances last, as others wait for these rows until the end.
+fn post_unnested(conn: &mut PgConnection, transfers: &[Transfer], changes: &[(AccountId, Cents)]) -> Result<usize> {
+    let ids = column::<ty::Id, _, _>(transfers, |t| t.id);
+    let debits = column::<ty::Id, _, _>(transfers, |t| t.debit_account);
+    let credits = column::<ty::Id, _, _>(transfers, |t| t.credit_account);
+    let agreements = column::<ty::Id, _, _>(transfers, |t| t.agreement_id);
+    let amounts = column::<BigInt, _, _>(transfers, |t| t.amount_cents.0);
+    let codes = column::<Text, _, _>(transfers, |t| t.code.as_str());
+    let references = column::<ty::Id, _, _>(transfers, |t| t.reference);
+    let reversed = column::<Nullable<ty::Id>, _, _>(transfers, |t| t.reverses);
+    let occurred = column::<ty::Instant, _, _>(transfers, |t| t.occurred_at);
+    let recorded = column::<ty::Instant, _, _>(transfers, |t| t.recorded_at);
+    let digests = column::<Binary, _, _>(transfers, |t| t.digest.clone());
+    unnested(
+        "INSERT INTO transfers (id, debit_account, credit_account, agreement_id, amount_cents, code, reference, \
+         reverses, occurred_at, recorded_at, digest) SELECT * FROM unnest(",
+        ((ids, debits, credits, agreements, amounts, codes), (references, reversed, occurred, recorded, digests)),
+        ")",
+    )
+    .execute(conn)?;
+    let accounts = column::<ty::Id, _, _>(changes, |change| change.0);
+    let balances = (accounts, column::<BigInt, _, _>(changes, |change| change.1.0));
+    let moved: i64 = unnested_rows::<BigInt, _>("SELECT move_balances(", balances, ")").get_result(conn)?;
+    Ok(usize::try_from(moved).unwrap_or(0))
 }
 
+/// An account for what is owed under an agreement to a producer.
+pub type Payable = (AgreementId, OrganisationId, AccountId);
+
 /// The payable accounts that some producers have under some agreements.
-pub fn payables_for(
-    conn: &mut Conn,
-    of: &BTreeSet<(AgreementId, OrganisationId)>,
-) -> Result<BTreeMap<(AgreementId, OrganisationId), AccountId>> {
-    let mut found = BTreeMap::new();
-    match conn {
-        Conn::Pg(conn) => {
-            let of: Vec<_> = of.iter().copied().collect();
-            let query = unnested_rows::<(ty::Id, ty::Id, ty::Id), _>(
-                "SELECT a.agreement_id, a.producer_id, a.id FROM unnest(",
-                (column::<ty::Id, _, _>(&of, |pair| pair.0), column::<ty::Id, _, _>(&of, |pair| pair.1)),
-                ") AS p (agreement_id, producer_id) JOIN accounts a ON a.kind = 'payable' \
-                 AND a.agreement_id = p.agreement_id AND a.producer_id = p.producer_id",
-            );
-            let rows: Vec<(AgreementId, OrganisationId, AccountId)> = query.load(conn)?;
-            found.extend(rows.into_iter().map(|(agreement, producer, id)| ((agreement, producer), id)));
-        }
-        Conn::Sqlite(_) => {
-            for &(agreement, producer) in of {
-                if let Some(id) = account(conn, agreement, AccountKind::Payable, Some(producer))? {
-                    found.insert((agreement, producer), id);
-                }
-            }
-        }
-    }
-    Ok(found)
+pub fn payables(of: &[(AgreementId, OrganisationId)]) -> impl Ask<Answer = Vec<Payable>> {
+    let part = unnested_rows::<(ty::Id, ty::Id, ty::Id), _>(
+        "SELECT p.agreement_id, p.producer_id, a.id FROM unnest(",
+        (column::<ty::Id, _, _>(of, |pair| pair.0), column::<ty::Id, _, _>(of, |pair| pair.1)),
+        ") AS p (agreement_id, producer_id) CROSS JOIN LATERAL (SELECT id FROM accounts WHERE kind = 'payable' \
+         AND agreement_id = p.agreement_id AND producer_id = p.producer_id LIMIT 1) AS a",
+    );
+    question(part, move |conn| {
+        let of: Vec<_> = of.iter().map(|pair| (hex(pair.0.as_bytes()), hex(pair.1.as_bytes()))).collect();
+        let query = listed_rows::<(ty::Id, ty::Id, ty::Id), _>(
+            "SELECT a.agreement_id, a.producer_id, a.id FROM",
+            &of,
+            "AS pair CROSS JOIN accounts AS a ON a.kind = 'payable' AND a.agreement_id = unhex(pair.value ->> 0) \
+             AND a.producer_id = unhex(pair.value ->> 1)",
+        )?;
+        Ok(query.load(sqlite(conn)?)?)
+    })
 }
 
 pub fn agreement_accounts(
@@ -222,7 +243,7 @@ pub fn agreement_accounts(
     agreements: &[AgreementId],
 ) -> Result<BTreeMap<AgreementId, (AgreementAccounts, Cents)>> {
     let rows: Vec<Balance> = accounts::table
-        .filter(accounts::agreement_id.eq_any(agreements))
+        .filter(any_of(accounts::agreement_id, agreements))
         .filter(verbatim::<Bool>(OF_THE_AGREEMENT))
         .select(Balance::as_select())
         .load(conn)?;

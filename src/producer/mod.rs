@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::access::Actor;
 use crate::audit::{self, Action};
-use crate::db::{Conn, Page};
+use crate::db::{Ask, Conn, Page, ask};
 use crate::kit::commune::Commune;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{OrganisationId, ProgrammeId, StallId};
@@ -19,7 +19,7 @@ use crate::programme::{self, ProducerClass};
 use iban::Iban;
 use siret::Siret;
 
-pub use store::{Application, Producer, Stall};
+pub use store::{Application, CounterRow, Producer, Stall};
 
 crate::text_enum! {
     /// Where a producer stands in a programme.
@@ -118,11 +118,6 @@ pub fn stall(conn: &mut Conn, actor: &Actor, id: StallId) -> Result<Stall> {
     store::stall(conn, actor.organisation, id)?.ok_or(Error::Refused(Code::NotFound))
 }
 
-/// Some stalls, whoever's, each by its id.
-pub fn stalls_by_id(conn: &mut Conn, ids: &[StallId]) -> Result<BTreeMap<StallId, Stall>> {
-    Ok(store::stalls_by_id(conn, ids)?.into_iter().map(|stall| (stall.id, stall)).collect())
-}
-
 /// The stalls that the caller may see: its own, or, for those who work in programmes, the stalls of their producers.
 pub fn stalls(
     conn: &mut Conn,
@@ -211,20 +206,41 @@ pub struct Approval {
     pub class: ProducerClass,
 }
 
-/// How some producers stand with some programmes; nothing where one never applied.
-pub fn approvals(
-    conn: &mut Conn,
-    programmes: &[ProgrammeId],
-    producers: &[OrganisationId],
-) -> Result<BTreeMap<(ProgrammeId, OrganisationId), Approval>> {
-    let standings = store::standings(conn, programmes, producers)?;
-    let approval = |(programme, producer, state, class)| ((programme, producer), Approval { state, class });
-    Ok(standings.into_iter().map(approval).collect())
+/// A stall at which something is sold, and by whom.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    pub stall: Stall,
+    /// Under which its producer sells now. Whoever has applied somewhere has one.
+    pub siret: Option<String>,
+    /// Where its producer has applied.
+    pub approvals: BTreeMap<ProgrammeId, Approval>,
 }
 
-/// The SIRET under which each of some producers sells now. Whoever has applied has one.
-pub fn sirets_of(conn: &mut Conn, producers: &[OrganisationId]) -> Result<BTreeMap<OrganisationId, String>> {
-    Ok(store::sirets(conn, producers)?.into_iter().collect())
+/// Which of some stalls there are, and who sells there.
+pub fn ask_counters(stalls: &[StallId]) -> impl Ask<Answer = Vec<CounterRow>> {
+    store::counters(stalls)
+}
+
+/// The same, as it was answered.
+pub fn counters(rows: Vec<CounterRow>) -> BTreeMap<StallId, Counter> {
+    let mut found = BTreeMap::<StallId, Counter>::new();
+    for row in rows {
+        let CounterRow { id, producer_id, name, commune_code, commune_name, open, created_at, siret, .. } = row;
+        let stall = Stall { id, producer_id, name, commune_code, commune_name, open, created_at };
+        let counter = found.entry(id).or_insert_with(|| Counter { stall, siret, approvals: BTreeMap::new() });
+        if let (Some(programme), Some(state), Some(class)) = (row.programme, row.state, row.class) {
+            counter.approvals.insert(programme, Approval { state, class });
+        }
+    }
+    found
+}
+
+/// One's own; `not_found` for anybody else.
+pub fn counter(conn: &mut Conn, actor: &Actor, id: StallId) -> Result<Counter> {
+    let own = counters(ask(conn, 1, ask_counters(&[id]))?)
+        .remove(&id)
+        .filter(|counter| counter.stall.producer_id == actor.organisation);
+    own.ok_or(Error::Refused(Code::NotFound))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::{ApplicationState, Profile};
 use crate::access::{Actor, OrganisationKind, Role};
 use crate::db::schema::{applications, organisations, producers, programme_members, programmes, stalls};
-use crate::db::{Conn, Page, Upsert, any_of};
+use crate::db::{Ask, Conn, Page, Upsert, any_of, portable};
 use crate::kit::error::Result;
 use crate::kit::id::{OrganisationId, PersonId, ProgrammeId, StallId};
 use crate::kit::time::Instant;
@@ -64,26 +64,43 @@ pub fn has_profile(conn: &mut Conn, id: OrganisationId) -> Result<bool> {
     Ok(diesel::select(diesel::dsl::exists(producers::table.find(id))).get_result(conn)?)
 }
 
-/// What each of some producers sells under.
-pub fn sirets(conn: &mut Conn, ids: &[OrganisationId]) -> Result<Vec<(OrganisationId, String)>> {
-    Ok(producers::table.filter(any_of(producers::id, ids)).select((producers::id, producers::siret)).load(conn)?)
+/// A stall with what its producer sells under, in one of the programmes where it has applied.
+#[derive(Clone, Debug, Queryable)]
+pub struct CounterRow {
+    pub id: StallId,
+    pub producer_id: OrganisationId,
+    pub name: String,
+    pub commune_code: String,
+    pub commune_name: String,
+    pub open: bool,
+    pub created_at: Instant,
+    pub siret: Option<String>,
+    pub programme: Option<ProgrammeId>,
+    pub state: Option<ApplicationState>,
+    pub class: Option<ProducerClass>,
 }
 
-pub fn stalls_by_id(conn: &mut Conn, ids: &[StallId]) -> Result<Vec<Stall>> {
-    Ok(stalls::table.filter(any_of(stalls::id, ids)).select(Stall::as_select()).load(conn)?)
-}
-
-/// How some producers stand with some programmes, as far as they have applied.
-pub fn standings(
-    conn: &mut Conn,
-    programmes: &[ProgrammeId],
-    producers: &[OrganisationId],
-) -> Result<Vec<(ProgrammeId, OrganisationId, ApplicationState, ProducerClass)>> {
-    Ok(applications::table
-        .filter(any_of(applications::programme_id, programmes))
-        .filter(any_of(applications::producer_id, producers))
-        .select((applications::programme_id, applications::producer_id, applications::state, applications::class))
-        .load(conn)?)
+/// Some stalls, each once for each of the programmes where its producer has applied, or once.
+pub fn counters(ids: &[StallId]) -> impl Ask<Answer = Vec<CounterRow>> {
+    portable!(
+        stalls::table
+            .left_join(producers::table.on(producers::id.eq(stalls::producer_id)))
+            .left_join(applications::table.on(applications::producer_id.eq(stalls::producer_id)))
+            .filter(any_of(stalls::id, ids))
+            .select((
+                stalls::id,
+                stalls::producer_id,
+                stalls::name,
+                stalls::commune_code,
+                stalls::commune_name,
+                stalls::open,
+                stalls::created_at,
+                producers::siret.nullable(),
+                applications::programme_id.nullable(),
+                applications::state.nullable(),
+                applications::class.nullable(),
+            ))
+    )
 }
 
 /// The producers that somebody may see: one of them, or a page.

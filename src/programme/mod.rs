@@ -10,8 +10,6 @@ mod rules;
 mod store;
 mod versions;
 
-use std::collections::BTreeMap;
-
 use crate::access::{self, Actor, OrganisationKind};
 use crate::audit::{self, Action};
 use crate::db::{Conn, Page};
@@ -35,7 +33,9 @@ pub use rules::{
     MOST_MEMBERS, PeriodRule, PeriodUnit, Rules, Start, SubPurse, Tariff, Weighted, purse,
 };
 pub use store::{Programme, Territory};
-pub use versions::{Version, all_versions, change_rules, rules, rules_of, rules_of_all, versions};
+pub use versions::{
+    Deals, FoundDeals, Version, all_versions, ask_deals, change_rules, deals, rules, rules_of, versions,
+};
 
 /// The version that a programme is opened with.
 pub const FIRST: i32 = 1;
@@ -246,11 +246,6 @@ pub fn owned(conn: &mut Conn, actor: &Actor, id: ProgrammeId) -> Result<Programm
 /// For parts of the house that have found the programme through something of the caller's.
 pub fn by_id(conn: &mut Conn, id: ProgrammeId) -> Result<Programme> {
     store::programme(conn, id)?.ok_or(Error::Refused(Code::NotFound))
-}
-
-/// Some programmes, each by its id.
-pub fn by_ids(conn: &mut Conn, ids: &[ProgrammeId]) -> Result<BTreeMap<ProgrammeId, Programme>> {
-    Ok(store::programmes(conn, ids)?.into_iter().map(|programme| (programme.id, programme)).collect())
 }
 
 /// Locks a programme: whoever promises its money does so one at a time.

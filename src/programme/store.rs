@@ -4,12 +4,13 @@ use diesel::prelude::*;
 
 use super::{AgreementKind, FundingRule, LegalBasis, State};
 use crate::access::{Actor, Role};
-use crate::db::schema::{agreements, programme_communes, programme_members, programmes, rule_versions};
-use crate::db::{Conn, Locked, Page, Upsert, any_of};
+use crate::db::schema::{agreements, enrolments, programme_communes, programme_members, programmes, rule_versions};
+use crate::db::{Ask, Conn, Locked, Page, RowOf, Upsert, any_of, column, question, unnested_rows};
 use crate::kit::commune::Commune;
 use crate::kit::error::Result;
-use crate::kit::id::{AgreementId, OrganisationId, PersonId, ProgrammeId};
+use crate::kit::id::{AgreementId, EnrolmentId, OrganisationId, PersonId, ProgrammeId};
 use crate::kit::money::Cents;
+use crate::kit::sql::ty;
 use crate::kit::time::{Day, Instant};
 
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -96,10 +97,35 @@ pub fn version(conn: &mut Conn, programme: ProgrammeId, version: i32) -> Result<
     Ok(rule_versions::table.find((programme, version)).select(RuleVersion::as_select()).first(conn).optional()?)
 }
 
-/// All versions of the rules of some programmes.
-pub fn versions_of(conn: &mut Conn, programmes: &[ProgrammeId]) -> Result<Vec<RuleVersion>> {
-    let theirs = rule_versions::table.filter(any_of(rule_versions::programme_id, programmes));
-    Ok(theirs.select(RuleVersion::as_select()).load(conn)?)
+/// The programmes that some enrolments are in, and at least the versions of rules that these are frozen to.
+pub fn deals(of: &[EnrolmentId]) -> impl Ask<Answer = (Vec<Programme>, Vec<RuleVersion>)> {
+    let ids = || column::<ty::Id, _, _>(of, |&id| id);
+    let programmes = unnested_rows::<RowOf<Programme>, _>(
+        "SELECT p.* FROM (SELECT DISTINCT d.programme_id FROM unnest(",
+        (ids(),),
+        ") AS e (id) CROSS JOIN LATERAL (SELECT programme_id FROM enrolments WHERE id = e.id LIMIT 1) AS d) \
+         AS e CROSS JOIN LATERAL (SELECT id, organisation_id, name, state, time_zone, starts_on, ends_on, \
+         funding_rule, legal_basis, legal_reference, created_at, opened_at, closed_at \
+         FROM programmes WHERE id = e.programme_id LIMIT 1) AS p",
+    );
+    let versions = unnested_rows::<RowOf<RuleVersion>, _>(
+        "SELECT v.* FROM (SELECT DISTINCT d.programme_id, d.rules_version FROM unnest(",
+        (ids(),),
+        ") AS e (id) CROSS JOIN LATERAL (SELECT programme_id, rules_version FROM enrolments WHERE id = e.id LIMIT 1) AS d) \
+         AS e CROSS JOIN LATERAL (SELECT programme_id, version, rules, created_at, created_by FROM rule_versions \
+         WHERE programme_id = e.programme_id AND version = e.rules_version LIMIT 1) AS v",
+    );
+    let of_them = move || enrolments::table.filter(any_of(enrolments::id, of)).select(enrolments::programme_id);
+    (
+        question(programmes, move |conn| {
+            let theirs = programmes::table.filter(programmes::id.eq_any(of_them()));
+            Ok(theirs.select(Programme::as_select()).load(conn)?)
+        }),
+        question(versions, move |conn| {
+            let theirs = rule_versions::table.filter(rule_versions::programme_id.eq_any(of_them()));
+            Ok(theirs.select(RuleVersion::as_select()).load(conn)?)
+        }),
+    )
 }
 
 /// All versions of a programme's rules, oldest first.
@@ -122,10 +148,6 @@ pub fn latest_version(conn: &mut Conn, programme: ProgrammeId) -> Result<Option<
 
 pub fn programme(conn: &mut Conn, id: ProgrammeId) -> Result<Option<Programme>> {
     Ok(programmes::table.find(id).select(Programme::as_select()).first(conn).optional()?)
-}
-
-pub fn programmes(conn: &mut Conn, ids: &[ProgrammeId]) -> Result<Vec<Programme>> {
-    Ok(programmes::table.filter(any_of(programmes::id, ids)).select(Programme::as_select()).load(conn)?)
 }
 
 pub fn locked(conn: &mut Conn, id: ProgrammeId) -> Result<Option<Programme>> {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::{FIRST, Rules, State, store};
+use super::{FIRST, Programme, Rules, State, store};
 use crate::access::Actor;
 use crate::audit::{self, Action};
-use crate::db::Conn;
+use crate::db::{Ask, Conn};
 use crate::kit::error::{Code, Error, Result};
-use crate::kit::id::ProgrammeId;
+use crate::kit::id::{EnrolmentId, ProgrammeId};
 use crate::kit::time::Instant;
 
 /// One version, read.
@@ -46,17 +46,25 @@ pub fn rules_of(conn: &mut Conn, programme: ProgrammeId, version: i32) -> Result
     Ok(Version::read(found.ok_or_else(|| Error::internal("rules are missing that somebody was enrolled by"))?)?.rules)
 }
 
-/// The same for many enrolments at once: for each version of a programme's rules, those rules.
-pub fn rules_of_all(
-    conn: &mut Conn,
-    of: &BTreeSet<(ProgrammeId, i32)>,
-) -> Result<BTreeMap<(ProgrammeId, i32), Rc<Rules>>> {
-    let programmes: BTreeSet<ProgrammeId> = of.iter().map(|(programme, _)| *programme).collect();
-    let mut found = BTreeMap::new();
-    for row in store::versions_of(conn, &programmes.into_iter().collect::<Vec<_>>())? {
-        let name = (row.programme_id, row.version);
-        if of.contains(&name) {
-            found.insert(name, Rc::new(Version::read(row)?.rules));
+/// Programmes with the rules that enrolments are frozen to, by programme and version.
+pub type Deals = BTreeMap<(ProgrammeId, i32), (Programme, Rc<Rules>)>;
+
+/// Programmes, and versions of rules.
+pub type FoundDeals = (Vec<Programme>, Vec<store::RuleVersion>);
+
+/// The same for many enrolments at once.
+pub fn ask_deals(of: &[EnrolmentId]) -> impl Ask<Answer = FoundDeals> {
+    store::deals(of)
+}
+
+/// Those that were asked for, of what was answered.
+pub fn deals(of: &BTreeSet<(ProgrammeId, i32)>, (programmes, versions): FoundDeals) -> Result<Deals> {
+    let mut found = Deals::new();
+    for version in versions {
+        let name = (version.programme_id, version.version);
+        let programme = programmes.iter().find(|programme| programme.id == version.programme_id);
+        if let Some(programme) = programme.filter(|_| of.contains(&name)) {
+            found.insert(name, (programme.clone(), Rc::new(Version::read(version)?.rules)));
         }
     }
     Ok(found)

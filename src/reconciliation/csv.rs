@@ -32,10 +32,10 @@ struct Row<'a> {
 pub struct Sheet {
     french: bool,
     /// Names of sellers, as their cells show them.
-    names: Vec<String>,
+    names: Vec<Vec<u8>>,
     /// The day of the last line, as its cell shows it.
     day: Option<(Day, String)>,
-    writer: csv::Writer<Vec<u8>>,
+    written: Vec<u8>,
 }
 
 impl Sheet {
@@ -43,30 +43,37 @@ impl Sheet {
     pub fn new(flavour: Flavour, names: &[String]) -> Self {
         let french = flavour == Flavour::ExcelFrench;
         let beginning = if french { "\u{feff}" } else { "" };
-        let writer = writer(french, beginning.as_bytes().to_vec());
-        Sheet { french, names: names.iter().map(|name| text(name)).collect(), day: None, writer }
+        let names = names.iter().map(|name| cell(&text(name), french)).collect();
+        Sheet { french, names, day: None, written: beginning.as_bytes().to_vec() }
     }
 
     /// All that comes before the lines.
     pub fn head(&mut self, report: &Report) {
         let head = ["section", "item", "name", "kind", "day", "household", "count", "amount", "part"];
         let head = head.map(|heading| self.word(heading).to_owned());
-        put(&mut self.writer, head.each_ref().map(String::as_str));
+        self.put(head.each_ref().map(String::as_str));
         rows(report).for_each(|row| self.row(row));
     }
 
+    /// Of a million of them, so cell by cell: nothing but the name can be in need of quotes.
     pub fn line(&mut self, line: &Line) {
         let day = match &self.day {
             Some((day, text)) if *day == line.day => text,
             _ => &self.day.insert((line.day, line.day.to_string())).1,
         };
-        let french = self.french;
-        let word = |word| if french { in_french(word) } else { word };
-        let [item, household] = [["L-", line.line.as_str()].concat(), ["M-", line.household.as_str()].concat()];
-        let (covered, part) = (amount(line.covered, french), amount(line.part, french));
-        let name = self.names.get(line.seller as usize).map_or("", String::as_str);
-        let kind = word(line.kind.as_str());
-        put(&mut self.writer, [word("line"), &item, name, kind, day, &household, "", &covered, &part]);
+        let word = |word| if self.french { in_french(word) } else { word };
+        let name = self.names.get(line.seller as usize).map_or(&[][..], Vec::as_slice);
+        let (separator, end): (&[u8], &[u8]) = if self.french { (b";", b"\r\n") } else { (b",", b"\n") };
+        let to = &mut self.written;
+        let cells = [&b"L-"[..], &line.line.0, separator, name, separator, word(line.kind.as_str()).as_bytes()];
+        [word("line").as_bytes(), separator].into_iter().chain(cells).for_each(|part| to.extend_from_slice(part));
+        let cells = [separator, day.as_bytes(), separator, b"M-", &line.household.0, separator, separator];
+        cells.into_iter().for_each(|part| to.extend_from_slice(part));
+        let point = if self.french { b',' } else { b'.' };
+        line.covered.put(point, to);
+        to.extend_from_slice(separator);
+        line.part.put(point, to);
+        to.extend_from_slice(end);
     }
 
     pub fn controls(&mut self, control: &Control) {
@@ -82,15 +89,21 @@ impl Sheet {
         self.row(Row { section: "control", item: "sha256", name: digest, ..Row::default() });
     }
 
-    /// Bytes that could be taken, but for what is in the writer's buffer.
+    /// Bytes that could be taken.
     pub fn written(&self) -> usize {
-        self.writer.get_ref().len()
+        self.written.len()
     }
 
     /// What was written since the last time.
     pub fn take(&mut self) -> Vec<u8> {
-        let next = writer(self.french, Vec::with_capacity(self.written()));
-        std::mem::replace(&mut self.writer, next).into_inner().expect("writing to memory does not fail")
+        let next = Vec::with_capacity(self.written());
+        std::mem::replace(&mut self.written, next)
+    }
+
+    fn put(&mut self, cells: [&str; 9]) {
+        let mut writer = writer(self.french, std::mem::take(&mut self.written));
+        writer.write_record(cells).expect("writing to memory does not fail");
+        self.written = writer.into_inner().expect("writing to memory does not fail");
     }
 
     fn word<'a>(&self, word: &'a str) -> &'a str {
@@ -116,7 +129,8 @@ impl Sheet {
             &row.amount.map_or(String::new(), |cents| amount(cents, self.french)),
             "",
         ];
-        put(&mut self.writer, cells);
+        let cells = cells.map(str::to_owned);
+        self.put(cells.each_ref().map(String::as_str));
     }
 }
 
@@ -128,8 +142,14 @@ fn writer(french: bool, to: Vec<u8>) -> csv::Writer<Vec<u8>> {
     writer.from_writer(to)
 }
 
-fn put(writer: &mut csv::Writer<Vec<u8>>, cells: [&str; 9]) {
-    writer.write_record(cells).expect("writing to memory does not fail");
+/// A cell among others, in quotes where it needs them.
+fn cell(text: &str, french: bool) -> Vec<u8> {
+    let mut writer = writer(french, Vec::new());
+    writer.write_record([text, ""]).expect("writing to memory does not fail");
+    let mut cell = writer.into_inner().expect("writing to memory does not fail");
+    // the separator and the end of the line
+    cell.truncate(cell.len() - if french { 3 } else { 2 });
+    cell
 }
 
 fn amount(cents: Cents, french: bool) -> String {

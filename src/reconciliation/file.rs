@@ -167,7 +167,7 @@ impl File {
         }
     }
 
-    /// How long that is, or a little less: a sheet has a buffer.
+    /// How long that is.
     fn written(&self) -> usize {
         match &self.form {
             Form::Plain => self.plain.written(),

@@ -4,7 +4,7 @@ use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use super::till::api::Till;
+use super::till::api::{Till, WithRoom};
 use super::{Basket, BasketLine, Filter, NewRedemption, Purchase, Typed};
 use crate::access::{Actor, address_digest, still_signed_in};
 use crate::db::Conn;
@@ -241,12 +241,9 @@ pub async fn check_voucher(
 pub async fn redeem(
     state: web::Data<State>,
     till: web::Data<Till>,
-    permit: MayRedeem,
-    key: IdempotencyKey,
-    address: ClientAddress,
-    body: Json<RedemptionRequest>,
+    asked: WithRoom<(MayRedeem, IdempotencyKey, ClientAddress, Json<RedemptionRequest>)>,
 ) -> Answer {
-    till.must_have_room()?;
+    let WithRoom((permit, key, address, body)) = asked;
     let new = body.value.read(&state)?;
     look_up_typed(&state, &permit.actor, &key, &address, &new).await?;
     till.redeem(permit.actor, key, &body.digest, new).await

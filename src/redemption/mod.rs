@@ -74,14 +74,14 @@ pub fn check(
     stall: StallId,
     basket: Option<&Basket>,
 ) -> Result<Check> {
-    let stall = producer::stall(conn, actor, stall)?;
+    let counter = producer::counter(conn, actor, stall)?;
     let known = match voucher::find(conn, presented) {
         Ok(voucher) => voucher,
         Err(Error::Refused(code @ Code::UnknownVoucher)) => return Ok(Check::refused(code)),
         Err(other) => return Err(other),
     };
     // asking twice is no second tap
-    let known = situation(conn, now, &Asked { actor, voucher: &known, stall: &stall, basket: None })?;
+    let known = situation(conn, now, &Asked { actor, voucher: &known, counter: &counter, basket: None })?;
     let Known { rules, situation, title, .. } = &known;
     let quote = match basket {
         None => situation.refusal(rules, now).map_or(Ok(None), |code| Err(Error::Refused(code))),

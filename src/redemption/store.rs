@@ -5,8 +5,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::{BasketLine, Purchase};
-use crate::db::schema::{holds, redemption_lines, redemptions, voids, vouchers};
-use crate::db::{Conn, Page, any_of, column, unnested};
+use crate::db::schema::{holds, redemption_lines, redemptions, voids};
+use crate::db::{Ask, Conn, Page, column, question, unnested, unnested_rows};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, HoldId, OrganisationId, PersonId, RedemptionId, StallId, VoucherId};
 use crate::kit::money::Cents;
@@ -147,26 +147,44 @@ pub struct Bought {
     pub set_aside_at: Option<Instant>,
 }
 
-/// What some enrolments have bought since an instant.
-pub fn bought_since(conn: &mut Conn, enrolments: &[EnrolmentId], since: Instant) -> Result<Vec<Bought>> {
-    let basket = redemptions::hold_id.eq(holds::id.nullable()).and(holds::stall_id.is_not_null());
-    Ok(redemptions::table
-        .left_join(voids::table)
-        .left_join(holds::table.on(basket))
-        .filter(any_of(redemptions::enrolment_id, enrolments))
-        .filter(redemptions::recorded_at.ge(since))
-        .filter(voids::recorded_at.is_null())
-        .select((
-            redemptions::enrolment_id,
-            redemptions::voucher_id,
-            redemptions::stall_id,
-            redemptions::basket_cents,
-            redemptions::covered_cents,
-            redemptions::recorded_at,
-            holds::created_at.nullable(),
-        ))
-        .load(conn)?)
+/// What some enrolments have bought, each since an instant of its own.
+pub fn bought_since(of: &[(EnrolmentId, Instant)]) -> impl Ask<Answer = Vec<Bought>> {
+    let part = unnested_rows::<BoughtRow, _>(
+        "SELECT e.id, r.* FROM unnest(",
+        (column::<ty::Id, _, _>(of, |of| of.0), column::<ty::Instant, _, _>(of, |of| of.1)),
+        ") AS e (id, since) CROSS JOIN LATERAL (\
+         SELECT r.voucher_id, r.stall_id, r.basket_cents, r.covered_cents, r.recorded_at, \
+         (SELECT created_at FROM holds WHERE id = r.hold_id AND stall_id IS NOT NULL) AS set_aside_at \
+         FROM redemptions r WHERE r.enrolment_id = e.id AND r.recorded_at >= e.since \
+         AND (SELECT recorded_at FROM voids WHERE redemption_id = r.id) IS NULL OFFSET 0) AS r",
+    );
+    question(part, move |conn| {
+        let mut found = Vec::new();
+        for &(enrolment, since) in of {
+            let basket = redemptions::hold_id.eq(holds::id.nullable()).and(holds::stall_id.is_not_null());
+            let query = redemptions::table
+                .left_join(voids::table)
+                .left_join(holds::table.on(basket))
+                .filter(redemptions::enrolment_id.eq(enrolment))
+                .filter(redemptions::recorded_at.ge(since))
+                .filter(voids::recorded_at.is_null())
+                .select((
+                    redemptions::enrolment_id,
+                    redemptions::voucher_id,
+                    redemptions::stall_id,
+                    redemptions::basket_cents,
+                    redemptions::covered_cents,
+                    redemptions::recorded_at,
+                    holds::created_at.nullable(),
+                ));
+            found.extend(query.load::<Bought>(conn)?);
+        }
+        Ok(found)
+    })
 }
+
+/// As SQL has it.
+type BoughtRow = (ty::Id, ty::Id, ty::Id, BigInt, BigInt, ty::Instant, Nullable<ty::Instant>);
 
 pub fn list(
     conn: &mut Conn,
@@ -196,9 +214,8 @@ pub fn list(
 }
 
 pub fn of_enrolment(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Vec<Redemption>> {
-    let cards = vouchers::table.filter(vouchers::enrolment_id.eq(enrolment)).select(vouchers::id);
     Ok(redemptions::table
-        .filter(redemptions::voucher_id.eq_any(cards))
+        .filter(redemptions::enrolment_id.eq(enrolment))
         .order(redemptions::id)
         .select(Redemption::as_select())
         .load(conn)?)

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::access::Actor;
 use crate::allowance;
 use crate::audit::{self, Action};
-use crate::db::{Conn, Page};
+use crate::db::{Ask, Conn, Page};
 use crate::enrolment::{self, Enrolment};
 use crate::hold::{self, Hold};
 use crate::household;
@@ -61,28 +61,26 @@ pub fn find(conn: &mut Conn, presented: &Presented) -> Result<Voucher> {
     store::presented(conn, presented)?.ok_or(Error::Refused(ErrorCode::UnknownVoucher))
 }
 
-/// The cards that some stalls have read or typed, each with what was shown; none for what is no card.
-pub fn find_all(conn: &mut Conn, presented: &[&Presented]) -> Result<Vec<Option<Voucher>>> {
-    let scanned = presented.iter().filter_map(|shown| match shown {
-        Presented::Token(id) => Some(*id),
-        Presented::Code { .. } => None,
-    });
-    let known = by_ids(conn, &scanned.collect::<Vec<_>>())?;
-    let find = |shown: &&Presented| match shown {
-        Presented::Token(id) => Ok(known.get(id).cloned()),
-        Presented::Code { .. } => store::presented(conn, shown),
-    };
-    presented.iter().map(find).collect()
+/// Which of what some stalls have read or typed are cards.
+pub fn ask_presented(presented: &[&Presented]) -> impl Ask<Answer = Vec<Voucher>> + use<> {
+    let (mut ids, mut lookups) = (BTreeSet::new(), BTreeSet::new());
+    for shown in presented {
+        match shown {
+            Presented::Token(id) => ids.insert(*id),
+            Presented::Code { lookup } => lookups.insert(*lookup),
+        };
+    }
+    store::shown(ids.into_iter().collect(), lookups.into_iter().collect())
 }
 
-/// Those of some ids that are cards.
-pub fn by_ids(conn: &mut Conn, ids: &[VoucherId]) -> Result<BTreeMap<VoucherId, Voucher>> {
-    let ids: BTreeSet<VoucherId> = ids.iter().copied().collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let found = store::vouchers(conn, &ids.into_iter().collect::<Vec<_>>())?;
-    Ok(found.into_iter().map(|voucher| (voucher.id, voucher)).collect())
+/// The same for each that was shown; none for what is no card.
+pub fn presented(presented: &[&Presented], found: &[Voucher]) -> Vec<Option<Voucher>> {
+    let by_id: BTreeMap<VoucherId, &Voucher> = found.iter().map(|voucher| (voucher.id, voucher)).collect();
+    let find = |shown: &&Presented| match shown {
+        Presented::Token(id) => by_id.get(id).copied().cloned(),
+        Presented::Code { lookup } => found.iter().find(|voucher| voucher.code_digest == lookup).cloned(),
+    };
+    presented.iter().map(find).collect()
 }
 
 /// For parts of the house that have found the voucher through something of the caller's.

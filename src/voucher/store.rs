@@ -1,13 +1,16 @@
 //! The SQL of vouchers.
 
 use diesel::prelude::*;
+use diesel::sql_types::{Binary, Nullable};
 
 use super::{Presented, State};
 use crate::db::schema::vouchers;
-use crate::db::{Conn, Page, any_of};
+use crate::db::{Ask, Conn, Page, RowOf, any_of, column, question, unnested_rows};
 use crate::kit::error::Result;
 use crate::kit::id::{EnrolmentId, OrganisationId, VoucherId};
+use crate::kit::keys::Digest32;
 use crate::kit::money::Cents;
+use crate::kit::sql::ty;
 use crate::kit::time::{Day, Instant};
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -36,8 +39,26 @@ pub fn voucher(conn: &mut Conn, id: VoucherId) -> Result<Option<Voucher>> {
     Ok(vouchers::table.find(id).select(Voucher::as_select()).first(conn).optional()?)
 }
 
-pub fn vouchers(conn: &mut Conn, ids: &[VoucherId]) -> Result<Vec<Voucher>> {
-    Ok(vouchers::table.filter(any_of(vouchers::id, ids)).select(Voucher::as_select()).load(conn)?)
+/// The cards with some ids, and those with some typed codes.
+pub fn shown(ids: Vec<VoucherId>, lookups: Vec<Digest32>) -> impl Ask<Answer = Vec<Voucher>> {
+    let read = ids.iter().map(|id| (Some(*id), None));
+    let typed = lookups.iter().map(|lookup| (None, Some(lookup.to_vec())));
+    let all: Vec<(Option<VoucherId>, Option<Vec<u8>>)> = read.chain(typed).collect();
+    let part = unnested_rows::<RowOf<Voucher>, _>(
+        "SELECT v.* FROM unnest(",
+        (column::<Nullable<ty::Id>, _, _>(&all, |e| e.0), column::<Nullable<Binary>, _, _>(&all, |e| e.1.clone())),
+        ") AS e (id, digest) CROSS JOIN LATERAL (SELECT id, enrolment_id, organisation_id, state, code_digest, \
+         code_try, valid_from, valid_to, replaces, created_at, denomination_cents FROM vouchers WHERE id = e.id \
+         UNION ALL SELECT id, enrolment_id, organisation_id, state, code_digest, code_try, valid_from, valid_to, \
+         replaces, created_at, denomination_cents FROM vouchers WHERE code_digest = e.digest LIMIT 1) AS v",
+    );
+    question(part, move |conn| {
+        let mut found = vouchers::table.filter(any_of(vouchers::id, &ids)).select(Voucher::as_select()).load(conn)?;
+        for lookup in lookups {
+            found.extend(presented(conn, &Presented::Code { lookup })?);
+        }
+        Ok(found)
+    })
 }
 
 pub fn presented(conn: &mut Conn, presented: &Presented) -> Result<Option<Voucher>> {

@@ -1,9 +1,10 @@
 //! Market day: purchases that are written together are each decided as if they were alone, and nobody's fault is another's.
 
 mod faults;
+mod journal;
 mod servers;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
@@ -224,6 +225,22 @@ fn a_full_queue_answers_at_once_before_anything_is_written(world: World) {
     let refused = keyed(&town.tills[0], &cards[5], 100, &key)();
     assert_eq!(refused.header("retry-after"), Some("1"));
     refused.refused(503, "unavailable");
+    // nothing of a request is looked at, and its connection is kept
+    let mut socket = TcpStream::connect(town.world.socket()).unwrap();
+    let head = "POST /api/v1/redemptions HTTP/1.1\r\nHost: till\r\nContent-Length: 3\r\n\r\n";
+    for _ in 0..2 {
+        socket.write_all(head.as_bytes()).unwrap();
+        socket.write_all(b"{{{").unwrap();
+        let mut answer = Vec::new();
+        let mut part = [0; 4096];
+        while !answer.ends_with(b"}") {
+            let count = socket.read(&mut part).unwrap();
+            assert_ne!(count, 0, "{}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&part[..count]);
+        }
+        let answer = String::from_utf8(answer).unwrap().to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 503") && !answer.contains("connection: close"), "{answer}");
+    }
     drop(closed);
     let answers: Vec<Answer> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!((answers.len(), covered(&answers)), (5, 500));
@@ -342,6 +359,30 @@ fn who_is_signed_out_while_they_wait_at_the_till_buys_nothing(world: World) {
     let told = [first, second, third].map(|request| request.join().unwrap().status);
     assert_eq!(told, [201, 401, 201]);
     assert_eq!(cards.iter().map(|card| town.balance(&card.enrolment)).collect::<Vec<_>>(), [5998, 5900, 5700]);
+    town.world.verify();
+}
+
+#[test]
+fn who_is_signed_out_while_their_batch_waits_for_another_buys_nothing() {
+    let town = Town::new(World::on_postgresql());
+    let cards = cards(&town, 2);
+    let me = id(&town.tills[0].client.get("/api/v1/access/me").expect(200));
+    town.tills[0].redeem(&cards[0].token, 1).expect(201);
+    let (mut other, mut sql) = (Sql::of(&town.world), Sql::of(&town.world));
+    other.run("BEGIN; SELECT FROM accounts WHERE kind = 'payable' FOR UPDATE").unwrap();
+    let waiting = spawn(buy(&town.tills[0], &cards[1], 100));
+    let in_time = (0..60_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        let waits = "datname = current_database() AND wait_event_type = 'Lock'";
+        sql.number(&format!("SELECT count(*) FROM pg_stat_activity WHERE {waits}")) == 1
+    });
+    assert!(in_time, "nobody waits for the account");
+    sql.run(&format!("UPDATE sessions SET ended_at = created_at WHERE person_id = '{}'", uuid_of(&me))).unwrap();
+    // longer than a session is taken to stand
+    std::thread::sleep(Duration::from_millis(150));
+    other.run("ROLLBACK").unwrap();
+    waiting.join().unwrap().refused(401, "unauthenticated");
+    assert_eq!(town.balance(&cards[1].enrolment), 6000);
     town.world.verify();
 }
 

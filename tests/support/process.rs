@@ -79,6 +79,16 @@ impl Process {
         command
     }
 
+    /// Lets no file of what serves grow past so many bytes, or `unlimited`: stands for a full disk, since any user may set
+    /// it. What runs must not end by the signal for it: `before` is [`Process::OUTLIVES_LIMITS`].
+    pub fn limit_files(&self, bytes: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        let mut set = Command::new("prlimit");
+        assert!(set.args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status().unwrap().success());
+    }
+
+    pub const OUTLIVES_LIMITS: &str = "trap '' XFSZ;";
+
     /// Starts `serve` and waits until it is ready. Its log goes on in `serve.log`.
     pub fn serve(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();

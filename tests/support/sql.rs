@@ -20,6 +20,12 @@ struct Line {
 }
 
 #[derive(QueryableByName)]
+struct Step {
+    #[diesel(sql_type = Text)]
+    detail: String,
+}
+
+#[derive(QueryableByName)]
 struct Number {
     #[diesel(sql_type = BigInt)]
     number: i64,
@@ -55,6 +61,13 @@ impl Sql {
             Sql::Sqlite(conn) => query.load(conn),
         };
         rows.unwrap().into_iter().map(|row| row.line).collect()
+    }
+
+    /// SQLite's plan of a statement, step by step.
+    pub fn plan(&mut self, statement: &str) -> Vec<String> {
+        let Sql::Sqlite(conn) = self else { panic!("PostgreSQL tells its plans another way") };
+        let steps: Vec<Step> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}")).load(conn).unwrap();
+        steps.into_iter().map(|step| step.detail).collect()
     }
 
     /// The one integer that an expression or query gives.

@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 
 use super::State;
-use crate::db::Conn;
 use crate::db::schema::{allowances, bonuses, enrolments, redemptions, voids};
+use crate::db::{Conn, any_of};
 use crate::kit::error::Result;
 use crate::kit::id::{AllowanceId, EnrolmentId, RedemptionId};
 use crate::kit::money::Cents;
@@ -36,7 +36,7 @@ pub fn state(conn: &mut Conn, redemption: RedemptionId) -> Result<Option<State>>
 /// What was earned from some allowances and is neither granted nor lost, in the order in which it matures.
 pub fn earned(conn: &mut Conn, of: &[AllowanceId]) -> Result<Vec<Bonus>> {
     Ok(bonuses::table
-        .filter(bonuses::allowance_id.eq_any(of))
+        .filter(any_of(bonuses::allowance_id, of))
         .filter(bonuses::state.eq(State::Earned))
         .order((bonuses::matures_at, bonuses::redemption_id))
         .select(Bonus::as_select())

@@ -1,16 +1,14 @@
 //! The SQL of purses: what can be spent at one moment, and who spends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable};
 
-use super::PursePart;
-use crate::allowance::store::{Allowance, Part};
-use crate::allowance::{PartKey, State};
-use crate::db::schema::{accounts, allowance_parts, hold_parts, holds};
-use crate::db::{Conn, any_of, column, unnested, unnested_rows};
+use crate::db::schema::{accounts, allowance_parts, allowances, hold_parts, holds};
+use crate::db::{Ask, Conn, any_of, column, portable, question, unnested, unnested_rows, verbatim};
 use crate::kit::error::Result;
-use crate::kit::id::{AllowanceId, EnrolmentId, PartId};
+use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
 use crate::kit::sql::ty;
 use crate::kit::time::Instant;
@@ -30,52 +28,62 @@ pub fn lock_free(conn: &mut Conn, enrolments: &[EnrolmentId]) -> Result<BTreeSet
     Ok(free.load::<EnrolmentId>(conn)?.into_iter().collect())
 }
 
-/// Around the enrolments.
+/// Around the enrolments. What the order is by is an expression: in the order of an index PostgreSQL would walk all rows
+/// where it takes them for a few.
 const FIRST: &str = "SELECT enrolment_id FROM allowances WHERE id = ANY (ARRAY(SELECT first.id FROM unnest(";
 const IN_ORDER: &str = ") AS e (id) CROSS JOIN LATERAL (SELECT a.id FROM allowances a WHERE a.enrolment_id = e.id \
-                        AND a.purse <> 'own' ORDER BY a.enrolment_id, a.id LIMIT 1) AS first)) \
-                        ORDER BY enrolment_id FOR UPDATE";
+                        AND a.purse <> 'own' ORDER BY COALESCE(a.id, a.id) LIMIT 1) AS first)) \
+                        ORDER BY COALESCE(enrolment_id, enrolment_id) FOR UPDATE";
 const IF_FREE: &str = ") AS e (id) CROSS JOIN LATERAL (SELECT a.id FROM allowances a WHERE a.enrolment_id = e.id \
-                       AND a.purse <> 'own' ORDER BY a.enrolment_id, a.id LIMIT 1) AS first)) \
-                       ORDER BY enrolment_id FOR UPDATE SKIP LOCKED";
+                       AND a.purse <> 'own' ORDER BY COALESCE(a.id, a.id) LIMIT 1) AS first)) \
+                       ORDER BY COALESCE(enrolment_id, enrolment_id) FOR UPDATE SKIP LOCKED";
 
-/// The parts of some allowances that may be spent now. Those of a due period count whole before they are issued, those of a
-/// bonus with what is `matured`, and all with what is `freed`.
-pub fn parts(
-    conn: &mut Conn,
-    of: &BTreeMap<AllowanceId, &Allowance>,
-    matured: &BTreeMap<PartId, Cents>,
-    freed: &[Freed],
-    now: Instant,
-) -> Result<Vec<PursePart>> {
-    let ids: Vec<AllowanceId> = of.keys().copied().collect();
-    let mut sums = BTreeMap::<PartId, Cents>::new();
-    freed.iter().for_each(|held| *sums.entry(held.part).or_default() += held.amount);
-    let rows: Vec<(Part, i32, Option<Cents>)> = allowance_parts::table
-        .left_join(accounts::table.on(accounts::id.eq(allowance_parts::id)))
-        .filter(any_of(allowance_parts::allowance_id, &ids))
-        .filter(allowance_parts::spendable_until.gt(now))
-        .select((Part::as_select(), allowance_parts::position, accounts::balance_cents.nullable()))
-        .load(conn)?;
-    let spendable = |(part, position, balance): (Part, i32, Option<Cents>)| {
-        let allowance = of.get(&part.allowance_id)?;
-        let granted = matured.get(&part.id).copied();
-        let left = match allowance.state {
-            // opened, by this clock too: another server may be a moment ahead
-            State::Issued if part.open && allowance.opens_at <= now => {
-                let freed = sums.get(&part.id).copied().unwrap_or_default();
-                balance.unwrap_or_default() + granted.unwrap_or_default() + freed
-            }
-            State::Committed if !allowance.is_given() => granted?,
-            State::Committed if allowance.waits => return None,
-            State::Committed if allowance.opens_at <= now && now < allowance.closes_at => part.amount_cents,
-            _ => return None,
-        };
-        let key = PartKey { part: part.id, allowance: part.allowance_id, agreement: part.agreement_id };
-        let (period, purse) = (allowance.period, allowance.purse.clone());
-        Some(PursePart { key, period, purse, position, left, spendable_until: part.spendable_until })
-    };
-    Ok(rows.into_iter().filter_map(spendable).collect())
+/// A part whose time is not over.
+#[derive(Clone, Copy, Debug, Queryable)]
+pub struct Live {
+    pub id: PartId,
+    pub allowance: AllowanceId,
+    pub agreement: AgreementId,
+    pub amount: Cents,
+    pub spendable_until: Instant,
+    pub open: bool,
+    pub position: i32,
+    /// What its account holds.
+    pub balance: Option<Cents>,
+}
+
+/// The parts of some enrolments' windows that have opened.
+pub fn live(enrolments: &[EnrolmentId], now: Instant) -> impl Ask<Answer = Vec<Live>> {
+    // one look at each index for each of them, whatever is known of how many rows there are
+    let part = unnested_rows::<(ty::Id, ty::Id, ty::Id, BigInt, ty::Instant, Bool, Integer, Nullable<BigInt>), _>(
+        "SELECT p.* FROM unnest(",
+        (column::<ty::Id, _, _>(enrolments, |&id| id), column::<ty::Instant, _, _>(enrolments, |_| now)),
+        ") AS e (id, now) CROSS JOIN LATERAL (\
+         SELECT p.id, p.allowance_id, p.agreement_id, p.amount_cents, p.spendable_until, p.open, p.position, \
+         (SELECT balance_cents FROM accounts WHERE id = p.id) \
+         FROM (SELECT id FROM allowances WHERE enrolment_id = e.id AND opens_at <= e.now OFFSET 0) AS a \
+         CROSS JOIN LATERAL (SELECT * FROM allowance_parts WHERE allowance_id = a.id AND spendable_until > e.now \
+         OFFSET 0) AS p) AS p",
+    );
+    question(part, move |conn| {
+        let opened = allowance_parts::table
+            .inner_join(allowances::table)
+            .left_join(accounts::table.on(accounts::id.eq(allowance_parts::id)))
+            .filter(any_of(allowances::enrolment_id, enrolments))
+            .filter(allowances::opens_at.le(now))
+            .filter(allowance_parts::spendable_until.gt(now))
+            .select((
+                allowance_parts::id,
+                allowance_parts::allowance_id,
+                allowance_parts::agreement_id,
+                allowance_parts::amount_cents,
+                allowance_parts::spendable_until,
+                allowance_parts::open,
+                allowance_parts::position,
+                accounts::balance_cents.nullable(),
+            ));
+        Ok(opened.load(conn)?)
+    })
 }
 
 /// What is set aside of a part although its time is over: the part's again, whether or not the ledger says so yet.
@@ -86,12 +94,16 @@ pub struct Freed {
     pub amount: Cents,
 }
 
-pub fn over_due(conn: &mut Conn, enrolments: &[EnrolmentId], now: Instant) -> Result<Vec<Freed>> {
-    let over = holds::table
-        .inner_join(hold_parts::table)
-        .filter(any_of(holds::enrolment_id, enrolments))
-        .filter(holds::state.eq("held"))
-        .filter(holds::expires_at.le(now))
-        .select((holds::enrolment_id, hold_parts::part_id, hold_parts::amount_cents));
-    Ok(over.load(conn)?)
+/// Of a hold, that it stands. An expression: where a state is bound, SQLite plans each use anew, as that could be the condition of an index.
+pub const HELD: &str = "COALESCE(holds.state, holds.state) = 'held'";
+
+pub fn over_due(enrolments: &[EnrolmentId], now: Instant) -> impl Ask<Answer = Vec<Freed>> {
+    portable!(
+        holds::table
+            .inner_join(hold_parts::table)
+            .filter(any_of(holds::enrolment_id, enrolments))
+            .filter(verbatim::<Bool>(HELD))
+            .filter(holds::expires_at.le(now))
+            .select((holds::enrolment_id, hold_parts::part_id, hold_parts::amount_cents))
+    )
 }

@@ -26,13 +26,13 @@ pub struct Handed {
 ///
 /// It stands for the hours of the rules, and never longer than the money in its purse, whatever it takes of it.
 pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) -> Result<(Hold, Vec<Line>)> {
-    let stall = producer::stall(conn, actor, new.stall)?;
+    let counter = producer::counter(conn, actor, new.stall)?;
     let enrolment = voucher::find(conn, &new.voucher)?.enrolment_id;
     hold::free_expired(conn, now, &[enrolment])?;
     // read again: a card may have been blocked or replaced while we waited for its purse
     let voucher = voucher::find(conn, &new.voucher)?;
     let basket = Some(new.basket.total);
-    let known = situation(conn, now, &Asked { actor, voucher: &voucher, stall: &stall, basket })?;
+    let known = situation(conn, now, &Asked { actor, voucher: &voucher, counter: &counter, basket })?;
     let decision = decided(&known, &new.basket, now)?;
     let Known { rules, situation, title, .. } = known;
     // what is behind a voucher of a fixed value is set aside already
@@ -46,7 +46,7 @@ pub fn place(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) 
         id: HoldId::new(now),
         voucher_id: voucher.id,
         enrolment_id: enrolment,
-        stall_id: Some(stall.id),
+        stall_id: Some(counter.stall.id),
         person_id: actor.person,
         basket_cents: Some(new.basket.total),
         covered_cents: decision.covered,
@@ -78,10 +78,10 @@ pub fn capture(conn: &mut Conn, now: Instant, actor: &Actor, id: HoldId, handed:
         return Err(Error::Refused(Code::HoldState));
     };
     let basket = handed_over(most, &lines, handed)?;
-    let stall = producer::stall(conn, actor, stall)?;
+    let counter = producer::counter(conn, actor, stall)?;
     let voucher = voucher::by_id(conn, hold.voucher_id)?;
-    let Known { rules, situation, programme, .. } =
-        situation(conn, now, &Asked { actor, voucher: &voucher, stall: &stall, basket: None })?;
+    let Known { rules, situation, programme, payables, .. } =
+        situation(conn, now, &Asked { actor, voucher: &voucher, counter: &counter, basket: None })?;
     let situation = Situation {
         purse: hold::purse(conn, now, &hold)?,
         history: History { bonus_left: situation.history.bonus_left, ..History::default() },
@@ -89,8 +89,8 @@ pub fn capture(conn: &mut Conn, now: Instant, actor: &Actor, id: HoldId, handed:
         ..situation
     };
     let decision = decide(&rules, &situation, &basket, now)?;
-    let (voucher, stall, basket, rules, hold) = (&voucher, stall.id, &basket, &rules, Some(&hold));
-    let sale = Sale { actor, voucher, stall, basket, rules, programme, hold, decision };
+    let (voucher, counter, basket, rules, payables) = (&voucher, &counter, &basket, &rules, &payables);
+    let sale = Sale { actor, voucher, counter, basket, rules, programme, payables, hold: Some(&hold), decision };
     sell(conn, now, &[sale])?.pop().ok_or_else(|| Error::internal("a capture was not written"))
 }
 

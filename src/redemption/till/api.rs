@@ -1,20 +1,26 @@
 //! The queue that purchases and voids of all stalls wait in: whatever is there is decided and committed together, and
 //! then everybody is answered.
 
+use std::collections::BTreeSet;
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant as Stopwatch};
 
+use actix_web::dev::Payload;
 use actix_web::rt::time::timeout;
-use actix_web::{HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 
 use super::{Request, Taken, Verdict, redeem_all, take};
 use crate::access::{self, Actor};
 use crate::allowance;
 use crate::db::group::{self, Fate, Group, Work};
-use crate::db::{Conn, Db, Folder};
+use crate::db::{Conn, Db, Folder, ask};
 use crate::http::State;
+use crate::http::extract;
 use crate::http::idempotency::{self, Claim, IdempotencyKey};
 use crate::http::metrics::Metrics;
 use crate::http::problem::{Answer, Problem};
@@ -31,6 +37,8 @@ use crate::voucher::Presented;
 pub struct Till {
     way: Way,
     metrics: Arc<Metrics>,
+    /// Somebody was turned away since it last stood empty, and the log has been told so.
+    crowded: AtomicBool,
     /// Ends with it.
     _folder: Option<Folder>,
     /// For which somebody waits for an answer; what they asked for is done all the same.
@@ -60,6 +68,9 @@ enum Errand {
     Void { id: RedemptionId, reason: Option<Text<200>> },
 }
 
+/// A session is looked at again where it was looked at longer ago than this: who is logged out is refused within a second.
+const SOON: Duration = Duration::from_millis(100);
+
 /// What is told: JSON, and whether it is a repeat.
 type Told = Result<(String, bool)>;
 
@@ -76,7 +87,8 @@ impl Till {
                 Way::Together(Group::start(counter, group::Settings { writers, ..*settings })?)
             }
         };
-        Ok(Till { way, _folder: folder, metrics: state.metrics.clone(), wait: state.db.wait() })
+        let (metrics, crowded) = (state.metrics.clone(), AtomicBool::default());
+        Ok(Till { way, _folder: folder, metrics, crowded, wait: state.db.wait() })
     }
 
     /// Redeems once for a key: 201 with the first answer.
@@ -100,9 +112,9 @@ impl Till {
     }
 
     /// Whether one more would find a place: what costs something is not begun for who would not.
-    pub fn must_have_room(&self) -> Result<()> {
+    fn must_have_room(&self) -> Result<()> {
         match &self.way {
-            Way::Together(group) if group.is_full() => Err(full()),
+            Way::Together(group) if group.is_full() => Err(self.full()),
             _ => Ok(()),
         }
     }
@@ -110,7 +122,10 @@ impl Till {
     async fn ask(&self, item: Item) -> Answer<(String, bool)> {
         let told = match &self.way {
             Way::Together(group) => {
-                let answer = group.submit(item).ok_or_else(full)?;
+                let answer = group.submit(item).ok_or_else(|| self.full())?;
+                if self.metrics.waiting_at_the_till() == 0 {
+                    self.crowded.store(false, Ordering::Relaxed);
+                }
                 let _waiting = self.metrics.wait_at_the_till();
                 let late = || Error::Unavailable("the till did not answer in time".to_owned());
                 timeout(self.wait, answer).await.map_err(|_| late())?.ok()
@@ -122,10 +137,36 @@ impl Till {
         };
         told.unwrap_or_else(|| Err(Error::internal("the till panicked"))).map_err(Problem)
     }
+
+    /// The log is told once, and not ten thousand times a second.
+    fn full(&self) -> Error {
+        if !self.crowded.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the till's queue is full: until it has run dry, who finds no place is turned away");
+        }
+        Error::Wait { code: Code::Unavailable, seconds: 1 }
+    }
 }
 
-fn full() -> Error {
-    Error::Unavailable("the till's queue is full".to_owned())
+/// What a purchase is made of, read only if there is a place for it: who is turned away costs neither a look at a token nor
+/// at a body.
+pub struct WithRoom<T>(pub T);
+
+impl<T: FromRequest + 'static> FromRequest for WithRoom<T> {
+    type Error = actix_web::Error;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self, actix_web::Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let till = request.app_data::<web::Data<Till>>();
+            if let Some(Err(full)) = till.map(|till| till.must_have_room()) {
+                // the connection would be closed, and made anew, for a body that nobody took
+                drop(extract::whole(&request, &mut payload).await);
+                return Err(Problem(full).into());
+            }
+            T::from_request(&request, &mut payload).await.map(WithRoom).map_err(Into::into)
+        })
+    }
 }
 
 impl Work for Counter {
@@ -202,10 +243,16 @@ fn decide_all(conn: &mut Conn, now: Instant, items: &[Item], may_wait: bool) -> 
         requests.push(Request { actor, new });
         claims.push(Claim { organisation: actor.organisation, key, digest: *digest });
     }
-    let purses = take(conn, &requests, may_wait)?;
+    let taken = take(conn, &requests, may_wait)?;
+    let purses = &taken.purses;
     let actors: Vec<&Actor> = requests.iter().map(|request| request.actor).collect();
-    let standing = access::standing(conn, now, &actors)?;
-    let first = idempotency::first_answers(conn, &claims)?;
+    let sessions: BTreeSet<_> = actors.iter().map(|actor| actor.session).collect();
+    let sessions: Vec<_> = sessions.into_iter().collect();
+    let looked = Stopwatch::now();
+    let asked = (access::ask_living(now, &sessions), idempotency::ask_taken(&claims), taken.ask(now));
+    let (living, first, read) = ask(conn, items.len(), asked)?;
+    let standing = access::standing(&actors, living);
+    let first = idempotency::first_answers(&claims, first);
 
     let mut told: Vec<Fate<Told>> = Vec::with_capacity(items.len());
     let mut fresh = Vec::new();
@@ -222,7 +269,7 @@ fn decide_all(conn: &mut Conn, now: Instant, items: &[Item], may_wait: bool) -> 
     }
     let asked: Vec<Request> = fresh.iter().map(|&place| requests[place]).collect();
     let purses: Vec<_> = fresh.iter().map(|&place| purses[place]).collect();
-    for (&place, verdict) in fresh.iter().zip(redeem_all(conn, now, &asked, &purses)?) {
+    for (&place, verdict) in fresh.iter().zip(redeem_all(conn, now, &asked, &purses, read)?) {
         told[place] = match verdict {
             Verdict::Decided(Ok(purchase)) => {
                 let json = serde_json::to_string(&RedemptionAnswer::from(*purchase)).map_err(Error::internal)?;
@@ -241,7 +288,9 @@ fn decide_all(conn: &mut Conn, now: Instant, items: &[Item], may_wait: bool) -> 
     if !answers.is_empty() {
         idempotency::keep(conn, now, &answers)?;
         // what was done may have waited for others
-        if access::standing(conn, now, &actors)? != standing {
+        if looked.elapsed() > SOON
+            && access::standing(&actors, ask(conn, sessions.len(), access::ask_living(now, &sessions))?) != standing
+        {
             return Err(Error::Retry("a session has ended meanwhile".to_owned()));
         }
     }

@@ -12,17 +12,17 @@ use super::store::{self, Redemption};
 use super::{NewRedemption, Purchase};
 use crate::access::Actor;
 use crate::allowance::{self, Draw};
-use crate::db::Conn;
+use crate::db::{Ask, Conn, ask};
 use crate::hold::{self, Hold};
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::{AccountId, AgreementId, EnrolmentId, OrganisationId, PartId, ProgrammeId, RedemptionId, StallId};
 use crate::kit::time::Instant;
-use crate::ledger::{self, Entry, TransferCode};
-use crate::producer;
+use crate::ledger::{self, Entry, Payables, TransferCode};
+use crate::producer::{self, Counter, CounterRow};
 use crate::programme::Rules;
 use crate::surplus;
-use crate::voucher::{self, Voucher};
-use situation::{distinct, situations};
+use crate::voucher::{self, Presented, Voucher};
+use situation::{Households, ask_households, distinct, situations};
 
 pub(super) use situation::{Asked, Known, situation};
 
@@ -43,9 +43,10 @@ pub enum Verdict {
 
 /// Redeems a voucher: allowance → producer payable, one transfer for each part that pays.
 pub fn redeem(conn: &mut Conn, now: Instant, actor: &Actor, new: &NewRedemption) -> Result<Purchase> {
-    let request = Request { actor, new };
-    let taken = take(conn, &[request], true)?;
-    match redeem_all(conn, now, &[request], &taken)?.pop() {
+    let requests = [Request { actor, new }];
+    let taken = take(conn, &requests, true)?;
+    let read = ask(conn, 1, taken.ask(now))?;
+    match redeem_all(conn, now, &requests, &taken.purses, read)?.pop() {
         Some(Verdict::Decided(outcome)) => outcome.map(|purchase| *purchase),
         // its card was made between two looks
         _ => Err(Error::Retry("the card has just been made".to_owned())),
@@ -63,10 +64,20 @@ pub enum Taken {
     NoCard,
 }
 
+/// What was taken for some purchases.
+#[derive(Clone, Debug)]
+pub struct TakenAll<'a> {
+    pub purses: Vec<Taken>,
+    shown: Vec<&'a Presented>,
+    stalls: Vec<StallId>,
+    enrolments: Vec<EnrolmentId>,
+}
+
 /// Finds whose purses some purchases are for, and takes them all, waiting for those that others have if it may.
-pub fn take(conn: &mut Conn, requests: &[Request], may_wait: bool) -> Result<Vec<Taken>> {
+pub fn take<'a>(conn: &mut Conn, requests: &[Request<'a>], may_wait: bool) -> Result<TakenAll<'a>> {
     let shown: Vec<_> = requests.iter().map(|request| &request.new.voucher).collect();
-    let found = voucher::find_all(conn, &shown)?;
+    let stalls = distinct(requests.iter().map(|request| request.new.stall));
+    let found = voucher::presented(&shown, &ask(conn, shown.len(), voucher::ask_presented(&shown))?);
     let enrolments = distinct(found.iter().flatten().map(|voucher| voucher.enrolment_id));
     let free: BTreeSet<EnrolmentId> = match may_wait {
         true => {
@@ -80,27 +91,46 @@ pub fn take(conn: &mut Conn, requests: &[Request], may_wait: bool) -> Result<Vec
         Some(voucher) if free.contains(&voucher.enrolment_id) => Taken::Purse(voucher.enrolment_id),
         Some(_) => Taken::HeldUp,
     };
-    Ok(found.into_iter().map(taken).collect())
+    let purses = found.into_iter().map(taken).collect();
+    Ok(TakenAll { purses, shown, stalls, enrolments: free.into_iter().collect() })
+}
+
+/// What was read of some purchases: the stalls, the cards, the households.
+pub type Read = (Vec<CounterRow>, Vec<Voucher>, Households);
+
+impl TakenAll<'_> {
+    /// What the decisions depend on. The cards are read again: one may have been blocked or replaced while we waited for its
+    /// purse.
+    pub fn ask(&self, now: Instant) -> impl Ask<Answer = Read> {
+        let (stalls, cards) = (producer::ask_counters(&self.stalls), voucher::ask_presented(&self.shown));
+        (stalls, cards, ask_households(now, &self.enrolments))
+    }
 }
 
 /// Redeems many vouchers at once, each as if it were alone and in this order. `purses` are what [`take`] has found and
-/// taken for them. An error of one is its verdict; an error of all undoes all.
-pub fn redeem_all(conn: &mut Conn, now: Instant, requests: &[Request], purses: &[Taken]) -> Result<Vec<Verdict>> {
+/// taken for them, and `read` what was found of them then. An error of one is its verdict; an error of all undoes all.
+pub fn redeem_all(
+    conn: &mut Conn,
+    now: Instant,
+    requests: &[Request],
+    purses: &[Taken],
+    (counters, cards, households): Read,
+) -> Result<Vec<Verdict>> {
     let mut verdicts: Vec<Option<Verdict>> = Vec::new();
     verdicts.resize_with(requests.len(), || None);
-    let stalls = producer::stalls_by_id(conn, &distinct(requests.iter().map(|request| request.new.stall)))?;
-    // read again: a card may have been blocked or replaced while we waited for its purse
+    let counters = producer::counters(counters);
     let shown: Vec<_> = requests.iter().map(|request| &request.new.voucher).collect();
-    let vouchers = voucher::find_all(conn, &shown)?;
+    let vouchers = voucher::presented(&shown, &cards);
 
     let (mut places, mut asked, mut taken) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (place, (request, voucher)) in requests.iter().zip(&vouchers).enumerate() {
-        let stall = stalls.get(&request.new.stall).filter(|stall| stall.producer_id == request.actor.organisation);
+        let own = |counter: &&Counter| counter.stall.producer_id == request.actor.organisation;
+        let counter = counters.get(&request.new.stall).filter(own);
         let refused = |code| Some(Verdict::Decided(Err(Error::Refused(code))));
-        match (stall, voucher) {
+        match (counter, voucher) {
             (None, _) => verdicts[place] = refused(Code::NotFound),
             (_, None) => verdicts[place] = refused(Code::UnknownVoucher),
-            (Some(stall), Some(voucher)) => {
+            (Some(counter), Some(voucher)) => {
                 // a card found only now is of an enrolment whose purse is not taken
                 if !taken.insert(voucher.enrolment_id) || purses[place] != Taken::Purse(voucher.enrolment_id) {
                     verdicts[place] = Some(Verdict::Later);
@@ -108,12 +138,12 @@ pub fn redeem_all(conn: &mut Conn, now: Instant, requests: &[Request], purses: &
                 }
                 let basket = Some(request.new.basket.total);
                 places.push(place);
-                asked.push(Asked { actor: request.actor, voucher, stall, basket });
+                asked.push(Asked { actor: request.actor, voucher, counter, basket });
             }
         }
     }
 
-    let known = situations(conn, now, &asked)?;
+    let known = situations(conn, now, &asked, households)?;
     let (mut sales, mut sold, mut behind) = (Vec::new(), Vec::new(), Vec::new());
     for ((place, asked), known) in places.into_iter().zip(&asked).zip(&known) {
         let basket = &requests[place].new.basket;
@@ -124,9 +154,10 @@ pub fn redeem_all(conn: &mut Conn, now: Instant, requests: &[Request], purses: &
                     behind.push(asked.voucher.enrolment_id);
                 }
                 let hold = known.title.as_ref();
-                let Known { rules, programme, .. } = known;
-                let (actor, voucher, stall) = (asked.actor, asked.voucher, asked.stall.id);
-                sales.push(Sale { actor, voucher, stall, basket, rules, programme: *programme, hold, decision });
+                let Known { rules, programme, payables, .. } = known;
+                let Asked { actor, voucher, counter, .. } = *asked;
+                let programme = *programme;
+                sales.push(Sale { actor, voucher, counter, basket, rules, programme, payables, hold, decision });
                 sold.push(place);
             }
         }
@@ -173,13 +204,22 @@ pub(super) fn catch_up(conn: &mut Conn, now: Instant, enrolments: &mut [Enrolmen
 pub(super) struct Sale<'a> {
     pub actor: &'a Actor,
     pub voucher: &'a Voucher,
-    pub stall: StallId,
+    pub counter: &'a Counter,
     pub basket: &'a Basket,
     pub rules: &'a Rc<Rules>,
     pub programme: ProgrammeId,
+    pub payables: &'a Payables,
     /// Pays instead of the purse.
     pub hold: Option<&'a Hold>,
     pub decision: Decision,
+}
+
+impl Sale<'_> {
+    /// The accounts to be credited that are not known to be open.
+    fn missing(&self) -> impl Iterator<Item = (AgreementId, OrganisationId)> {
+        let credited = self.decision.draws.iter().map(|draw| (draw.key.agreement, self.actor.organisation));
+        credited.filter(|payable| !self.payables.contains_key(payable))
+    }
 }
 
 /// Writes purchases down as they were decided, and pays them.
@@ -187,16 +227,15 @@ pub(super) fn sell(conn: &mut Conn, now: Instant, sales: &[Sale]) -> Result<Vec<
     if sales.is_empty() {
         return Ok(Vec::new());
     }
-    let sirets = producer::sirets_of(conn, &distinct(sales.iter().map(|sale| sale.actor.organisation)))?;
     let mut redemptions = Vec::with_capacity(sales.len());
-    for Sale { actor, voucher, stall, basket, rules, hold, decision, .. } in sales {
-        let siret = sirets.get(&actor.organisation).ok_or_else(|| Error::internal("a producer without a SIRET"))?;
+    for Sale { actor, voucher, counter, basket, rules, hold, decision, .. } in sales {
+        let siret = counter.siret.as_ref().ok_or_else(|| Error::internal("a producer without a SIRET"))?;
         redemptions.push(Redemption {
             id: RedemptionId::new(now),
             voucher_id: voucher.id,
             enrolment_id: voucher.enrolment_id,
             producer_id: actor.organisation,
-            stall_id: *stall,
+            stall_id: counter.stall.id,
             person_id: actor.person,
             siret: siret.clone(),
             basket_cents: basket.total,
@@ -211,13 +250,19 @@ pub(super) fn sell(conn: &mut Conn, now: Instant, sales: &[Sale]) -> Result<Vec<
     let baskets = redemptions.iter().zip(sales).map(|(redemption, sale)| (redemption.id, &sale.basket.lines[..]));
     let mut lines = store::insert(conn, &redemptions, &baskets.collect::<Vec<_>>())?.into_iter().peekable();
 
-    let paid = |sale: &Sale| sale.decision.draws.iter().map(|d| (d.key.agreement, sale.actor.organisation)).collect();
-    let payables = ledger::payables_for(conn, now, &sales.iter().flat_map::<Vec<_>, _>(paid).collect())?;
+    let mut opened = Payables::new();
+    for missing in sales.iter().flat_map(Sale::missing).collect::<BTreeSet<_>>() {
+        // in the order that all open them in: two that wait for each other's would wait for the database to notice
+        opened.insert(missing, ledger::payable(conn, now, missing.0, missing.1)?);
+    }
     let mut entries = Vec::with_capacity(sales.len());
     for (sale, redemption) in sales.iter().zip(&redemptions) {
         let reserved = sale.hold.map(|hold| hold::accounts(conn, hold.id)).transpose()?.unwrap_or_default();
         for draw in &sale.decision.draws {
-            entries.push(pay(redemption, draw, &reserved, &payables)?);
+            let payable = (draw.key.agreement, redemption.producer_id);
+            let payable = sale.payables.get(&payable).or_else(|| opened.get(&payable));
+            let payable = payable.ok_or_else(|| Error::internal("a producer without an account"))?;
+            entries.push(pay(redemption, draw, &reserved, *payable));
         }
         if sale.decision.surplus.is_positive() {
             let Redemption { id, producer_id, void_until, .. } = *redemption;
@@ -246,21 +291,15 @@ pub(super) fn sell(conn: &mut Conn, now: Instant, sales: &[Sale]) -> Result<Vec<
 }
 
 /// Out of the account that a hold has for the part, or the part's own.
-fn pay(
-    redemption: &Redemption,
-    draw: &Draw,
-    reserved: &BTreeMap<PartId, AccountId>,
-    payables: &BTreeMap<(AgreementId, OrganisationId), AccountId>,
-) -> Result<Entry> {
-    let payable = payables.get(&(draw.key.agreement, redemption.producer_id));
-    Ok(Entry {
+fn pay(redemption: &Redemption, draw: &Draw, reserved: &BTreeMap<PartId, AccountId>, payable: AccountId) -> Entry {
+    Entry {
         debit: reserved.get(&draw.key.part).copied().unwrap_or(draw.key.part.cast()),
-        credit: *payable.ok_or_else(|| Error::internal("a producer without an account"))?,
+        credit: payable,
         agreement: draw.key.agreement,
         amount: draw.amount,
         code: TransferCode::Redeem,
         reference: redemption.id.cast(),
         reverses: None,
         occurred_at: redemption.occurred_at,
-    })
+    }
 }

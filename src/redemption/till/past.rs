@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::situation::{Asked, distinct};
-use crate::db::Conn;
+use crate::db::{Ask, Conn, ask};
 use crate::enrolment::Enrolment;
 use crate::hold::{self, Waiting};
 use crate::kit::error::Result;
@@ -61,21 +61,23 @@ pub struct Past {
 }
 
 impl Past {
-    pub fn read(conn: &mut Conn, of: &[(EnrolmentId, Since)]) -> Result<Self> {
+    /// Reads it, and asks something else on the way.
+    pub fn read<A: Ask>(conn: &mut Conn, of: &[(EnrolmentId, Since)], also: A) -> Result<(Self, A::Answer)> {
         let mut past = Past { bought: BTreeMap::new(), waiting: BTreeMap::new() };
-        // a household with a long past does not make those read theirs whose last moments are enough
-        let (moments, long): (Vec<_>, Vec<_>) = of.iter().partition(|(_, since)| since.first() == since.tap);
-        for of in [moments, long] {
-            let ids = distinct(of.iter().filter(|(_, since)| since.first().is_some()).map(|(id, _)| *id));
-            let Some(first) = of.iter().filter_map(|(_, since)| since.first()).min() else { continue };
-            for bought in store::bought_since(conn, &ids, first)? {
-                past.bought.entry(bought.enrolment).or_default().push(bought);
-            }
-            for waiting in hold::waiting_since(conn, &ids, first)? {
-                past.waiting.entry(waiting.enrolment).or_default().push(waiting);
-            }
+        let of: Vec<_> = of.iter().filter_map(|(id, since)| Some((*id, since.first()?))).collect();
+        let Some(first) = of.iter().map(|(_, since)| *since).min() else {
+            return Ok((past, ask(conn, of.len(), also)?));
+        };
+        let households = distinct(of.iter().map(|(id, _)| *id));
+        let asked = (store::bought_since(&of), hold::ask_waiting(&households, first), also);
+        let (bought, waiting, answer) = ask(conn, of.len(), asked)?;
+        for bought in bought {
+            past.bought.entry(bought.enrolment).or_default().push(bought);
         }
-        Ok(past)
+        for waiting in waiting {
+            past.waiting.entry(waiting.enrolment).or_default().push(waiting);
+        }
+        Ok((past, answer))
     }
 
     /// All but the bonus. A basket that was set aside counts from then on, for ever if it is fetched.
@@ -101,7 +103,7 @@ impl Past {
         let (Some(basket), Some(tap)) = (asked.basket, since.tap) else { return false };
         let is = |same: (_, _, _, Instant)| {
             let (voucher, stall, amount, at) = same;
-            (voucher, stall, amount) == (asked.voucher.id, asked.stall.id, basket) && at > tap
+            (voucher, stall, amount) == (asked.voucher.id, asked.counter.stall.id, basket) && at > tap
         };
         let enrolment = asked.voucher.enrolment_id;
         self.bought(enrolment).any(|bought| is((bought.voucher, bought.stall, bought.basket, bought.recorded_at)))

@@ -1,19 +1,20 @@
 //! What decisions at the till depend on, read for many baskets at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::past::{Past, Since};
 use crate::access::Actor;
 use crate::allowance::{self, Purse};
-use crate::db::Conn;
-use crate::enrolment;
+use crate::db::{Ask, Conn, ask};
+use crate::enrolment::{self, Enrolment};
 use crate::hold::{self, Hold};
 use crate::kit::error::{Error, Result};
-use crate::kit::id::{EnrolmentId, OrganisationId, ProgrammeId};
+use crate::kit::id::{EnrolmentId, ProgrammeId};
 use crate::kit::money::Cents;
 use crate::kit::time::Instant;
-use crate::producer;
+use crate::ledger::{self, Payables};
+use crate::producer::Counter;
 use crate::programme::{self, Rules};
 use crate::redemption::decide::Situation;
 use crate::voucher::{self, Voucher};
@@ -23,7 +24,7 @@ use crate::voucher::{self, Voucher};
 pub struct Asked<'a> {
     pub actor: &'a Actor,
     pub voucher: &'a Voucher,
-    pub stall: &'a producer::Stall,
+    pub counter: &'a Counter,
     /// Where it is about a purchase: a second tap is looked for.
     pub basket: Option<Cents>,
 }
@@ -38,38 +39,53 @@ pub struct Known {
     pub title: Option<Hold>,
     /// Whether something of its purse is still to be written before it is spent.
     pub behind: bool,
+    /// Accounts of sellers that are open, its own among them under the agreements that its purse is of.
+    pub payables: Rc<Payables>,
+}
+
+/// What was read of some households: their enrolments, their deals, and what their purses are made of.
+pub type Households = (Vec<Enrolment>, programme::FoundDeals, allowance::Read);
+
+/// What the decisions about some households depend on, first of all.
+pub fn ask_households(now: Instant, of: &[EnrolmentId]) -> impl Ask<Answer = Households> {
+    (enrolment::ask_enrolments(of), programme::ask_deals(of), allowance::ask_purses(now, of))
 }
 
 /// One question.
 pub fn situation(conn: &mut Conn, now: Instant, asked: &Asked) -> Result<Known> {
-    situations(conn, now, &[*asked])?.pop().ok_or_else(|| Error::internal("a question was not answered"))
+    let households = ask(conn, 1, ask_households(now, &[asked.voucher.enrolment_id]))?;
+    let known = situations(conn, now, &[*asked], households)?.pop();
+    known.ok_or_else(|| Error::internal("a question was not answered"))
 }
 
 /// All questions, in their order.
-pub fn situations(conn: &mut Conn, now: Instant, asked: &[Asked]) -> Result<Vec<Known>> {
+pub fn situations(conn: &mut Conn, now: Instant, asked: &[Asked], households: Households) -> Result<Vec<Known>> {
     if asked.is_empty() {
         return Ok(Vec::new());
     }
+    let (enrolments, deals, purses) = households;
+    let enrolments: BTreeMap<EnrolmentId, Enrolment> = enrolments.into_iter().map(|found| (found.id, found)).collect();
+    let versions = enrolments.values().map(|e| (e.programme_id, e.rules_version)).collect();
+    let rules = programme::deals(&versions, deals)?;
     let ids: Vec<EnrolmentId> = distinct(asked.iter().map(|asked| asked.voucher.enrolment_id));
-    let enrolments = enrolment::by_ids(conn, &ids)?;
-    let programmes = programme::by_ids(conn, &distinct(enrolments.values().map(|e| e.programme_id)))?;
-    let versions = enrolments.values().map(|e| (e.programme_id, e.rules_version)).collect::<BTreeSet<_>>();
-    let rules = programme::rules_of_all(conn, &versions)?;
-    let sellers: Vec<OrganisationId> = distinct(asked.iter().map(|asked| asked.actor.organisation));
-    let approvals = producer::approvals(conn, &programmes.keys().copied().collect::<Vec<_>>(), &sellers)?;
-    let purses = allowance::purses(conn, now, &ids)?;
+    let purses = allowance::purses(conn, now, &ids, purses)?;
     let mut deals = Vec::with_capacity(asked.len());
     for Asked { voucher, basket, .. } in asked {
         let missing = || Error::internal("a card without its enrolment, programme or rules");
         let enrolment = enrolments.get(&voucher.enrolment_id).ok_or_else(missing)?;
-        let programme = programmes.get(&enrolment.programme_id).ok_or_else(missing)?;
-        let rules = rules.get(&(programme.id, enrolment.rules_version)).ok_or_else(missing)?;
+        let (programme, rules) = rules.get(&(enrolment.programme_id, enrolment.rules_version)).ok_or_else(missing)?;
         let own = purses.get(&enrolment.id).ok_or_else(missing)?;
         let zone = programme.zone()?;
         let since = Since::of(now, &zone, rules, enrolment, programme, basket.is_some());
         deals.push((enrolment, programme, rules, own, zone, since));
     }
-    let past = Past::read(conn, &deals.iter().map(|deal| (deal.0.id, deal.5)).collect::<Vec<_>>())?;
+    let owed = asked.iter().zip(&deals).flat_map(|(asked, deal)| {
+        deal.3.purse.parts.iter().map(|part| (part.key.agreement, asked.counter.stall.producer_id))
+    });
+    let owed = distinct(owed);
+    let since: Vec<_> = deals.iter().map(|deal| (deal.0.id, deal.5)).collect();
+    let (past, payables) = Past::read(conn, &since, ledger::ask_payables(&owed))?;
+    let payables = Rc::new(ledger::open_payables(payables));
 
     let mut known = Vec::with_capacity(asked.len());
     for (asked, (enrolment, programme, rules, own, zone, since)) in asked.iter().zip(deals) {
@@ -82,8 +98,8 @@ pub fn situations(conn: &mut Conn, now: Instant, asked: &[Asked]) -> Result<Vec<
         let situation = Situation {
             zone,
             funding_rule: programme.funding_rule,
-            stall_open: asked.stall.open,
-            approval: approvals.get(&(programme.id, asked.actor.organisation)).copied(),
+            stall_open: asked.counter.stall.open,
+            approval: asked.counter.approvals.get(&programme.id).copied(),
             voucher: asked.voucher.state,
             enrolment: enrolment.state,
             band: enrolment.band.clone(),
@@ -91,7 +107,14 @@ pub fn situations(conn: &mut Conn, now: Instant, asked: &[Asked]) -> Result<Vec<
             history,
             second_tap: past.has_seen(now, asked, &since),
         };
-        known.push(Known { rules: rules.clone(), programme: programme.id, situation, title, behind: own.behind });
+        known.push(Known {
+            rules: rules.clone(),
+            programme: programme.id,
+            situation,
+            title,
+            behind: own.behind,
+            payables: payables.clone(),
+        });
     }
     Ok(known)
 }
