@@ -1,7 +1,8 @@
 //! HTTP/1.1 on a connection that is kept, and nothing that costs: the load shares the processors with what it measures.
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{self, SocketAddr};
+use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
 
@@ -48,6 +49,24 @@ impl Connection {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
+        }
+    }
+}
+
+/// Sends one request on a connection of its own, and waits for its answer: no longer than so for a part of it.
+pub fn ask(address: SocketAddr, request: &[u8], patience: Duration) -> std::io::Result<Seen> {
+    let mut stream = net::TcpStream::connect_timeout(&address, patience)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(request)?;
+    let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut part)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            count => answer.extend_from_slice(&part[..count]),
+        }
+        if let Some(seen) = whole(&answer)? {
+            return Ok(seen);
         }
     }
 }

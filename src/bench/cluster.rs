@@ -41,6 +41,11 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Where the databases' files lie.
+    pub fn tables(&self) -> PathBuf {
+        self.directory.join("data/base")
+    }
+
     /// Starts the server again, with every sync of it so much longer.
     pub fn restart(&mut self, slower: Option<Duration>) -> Result<(), String> {
         self.stop();

@@ -21,6 +21,11 @@ pub struct Outcome {
     pub seconds: f64,
     /// Answers by status, warming up left out; 0 for those that never came.
     pub statuses: BTreeMap<u16, u64>,
+    /// Requests of an open loop that were overdue at its end, and never sent.
+    pub unsent: u64,
+    /// When the last request was due.
+    #[serde(skip)]
+    pub end: Option<Instant>,
     pub replays: u64,
     /// Milliseconds, of what was decided: all but 503 and what never came. In an open loop from when it was due,
     pub decided: Latency,
@@ -67,8 +72,8 @@ impl Outcome {
 pub enum Pressure {
     /// So many connections, each sending as soon as it is answered.
     Closed { connections: usize },
-    /// So many requests a second over so many connections at most.
-    Open { rate: f64, connections: usize },
+    /// So many requests a second over so many connections at most; what is overdue at the end is sent for so long after it.
+    Open { rate: f64, connections: usize, overdue: Duration },
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -78,6 +83,9 @@ pub struct Plan {
     pub warm: Duration,
     pub lasting: Duration,
 }
+
+/// Requests that the load's clock says are due in one go, at the most.
+const RINGS: usize = 4096;
 
 struct Shared {
     orders: Orders,
@@ -91,6 +99,7 @@ struct Shared {
 struct Counts {
     next: u64,
     statuses: BTreeMap<u16, u64>,
+    unsent: u64,
     replays: u64,
     decided: [Vec<u32>; 2],
     turned_away: [Vec<u32>; 2],
@@ -101,7 +110,8 @@ struct Counts {
 
 impl Shared {
     fn count(&self, due: Instant, sent: Instant, seen: Option<Seen>) {
-        if due < self.begun + self.plan.warm {
+        // what was due and overdue counts as well
+        if sent < self.begun + self.plan.warm {
             return;
         }
         let micros = [due, sent].map(|from| u32::try_from(from.elapsed().as_micros()).unwrap_or(u32::MAX));
@@ -134,7 +144,7 @@ pub fn press(addresses: Vec<SocketAddr>, orders: Orders, plan: Plan) -> Result<O
     rt::System::new().block_on(async move {
         match plan.pressure {
             Pressure::Closed { connections } => closed(&load, connections).await,
-            Pressure::Open { rate, connections } => open(&load, rate, connections).await,
+            Pressure::Open { rate, connections, overdue } => open(&load, rate, connections, overdue).await,
         }
     })?;
     // the last answers may come long after the last request was due
@@ -142,9 +152,18 @@ pub fn press(addresses: Vec<SocketAddr>, orders: Orders, plan: Plan) -> Result<O
     let counts = shared.state.take();
     let [decided, decided_once_sent] = counts.decided.map(Latency::of);
     let [turned_away, turned_away_once_sent] = counts.turned_away.map(Latency::of);
-    let Counts { statuses, replays, .. } = counts;
-    let outcome =
-        Outcome { seconds, statuses, replays, decided, decided_once_sent, turned_away, turned_away_once_sent };
+    let Counts { statuses, unsent, replays, .. } = counts;
+    let outcome = Outcome {
+        seconds,
+        statuses,
+        unsent,
+        end: Some(shared.end()),
+        replays,
+        decided,
+        decided_once_sent,
+        turned_away,
+        turned_away_once_sent,
+    };
     match outcome.statuses.keys().any(|status| *status != 0) {
         true => Ok(outcome),
         false => Err("the server gave no answer at all".to_owned()),
@@ -189,29 +208,33 @@ async fn work(shared: Rc<Shared>, place: usize) {
 }
 
 /// A thread keeps the time, finer than the runtime's timers, and says by a byte each that a request is due.
-async fn open(shared: &Rc<Shared>, rate: f64, most: usize) -> Result<(), String> {
+async fn open(shared: &Rc<Shared>, rate: f64, most: usize, overdue: Duration) -> Result<(), String> {
     let told = |e: std::io::Error| format!("the load failed: {e}");
     let (mut bell, heard) = UnixStream::pair().map_err(told)?;
     heard.set_nonblocking(true).map_err(told)?;
     let (begun, end) = (shared.begun, shared.end());
     let due = move |nth: u64| begun + Duration::from_secs_f64(nth as f64 / rate);
     let ringer = std::thread::spawn(move || {
-        for nth in 0.. {
-            let at = due(nth);
-            if at >= end {
+        let (mut nth, mut ready) = (0, Vec::with_capacity(RINGS));
+        loop {
+            // all that are due by now at once
+            let now = Instant::now();
+            while ready.len() < RINGS && due(nth) <= now && due(nth) < end {
+                ready.push(0);
+                nth += 1;
+            }
+            if ready.is_empty() && due(nth) >= end || bell.write_all(&ready).is_err() {
                 break;
             }
-            if let Some(early) = at.checked_duration_since(Instant::now()) {
+            ready.clear();
+            if let Some(early) = due(nth).min(end).checked_duration_since(Instant::now()) {
                 std::thread::sleep(early);
-            }
-            if bell.write_all(&[0]).is_err() {
-                break;
             }
         }
     });
     let heard = rt::net::UnixStream::from_std(heard).map_err(told)?;
-    let (mut rings, mut tasks) = (vec![0; 4096], VecDeque::new());
-    let mut nth = 0;
+    let (mut rings, mut tasks) = (vec![0; RINGS], VecDeque::new());
+    let (mut nth, last) = (0, end + overdue);
     loop {
         heard.readable().await.map_err(told)?;
         let count = match heard.try_read(&mut rings) {
@@ -234,7 +257,7 @@ async fn open(shared: &Rc<Shared>, rate: f64, most: usize) -> Result<(), String>
                 }
                 (link, counts.open)
             };
-            tasks.push_back(rt::spawn(serve(Rc::clone(shared), place, link, due)));
+            tasks.push_back(rt::spawn(serve(Rc::clone(shared), place, link, due, last)));
             while tasks.front().is_some_and(|task| task.is_finished()) {
                 tasks.pop_front();
             }
@@ -246,25 +269,36 @@ async fn open(shared: &Rc<Shared>, rate: f64, most: usize) -> Result<(), String>
     ringer.join().map_err(|_| "the load's clock failed".to_owned())
 }
 
-/// Sends what waits, until nothing does, and lays the connection back.
-async fn serve(shared: Rc<Shared>, place: usize, link: Option<Connection>, due: impl Fn(u64) -> Instant) {
+/// Sends what waits until nothing does, or until so late that nothing more is sent, and lays the connection back.
+async fn serve(
+    shared: Rc<Shared>,
+    place: usize,
+    link: Option<Connection>,
+    due: impl Fn(u64) -> Instant,
+    last: Instant,
+) {
     let (mut body, mut request) = (Vec::with_capacity(512), Vec::with_capacity(2048));
     let mut link = match link {
         Some(link) => Some(link),
         None => shared.connect(place).await.ok(),
     };
     loop {
-        let Some(nth) = shared.state.borrow_mut().waiting.pop_front() else { break };
-        shared.orders.write(nth, &mut body, &mut request);
-        // nobody is kept waiting for ever after the end
-        let late = Instant::now() > shared.end() + Duration::from_secs(10);
         let sent = Instant::now();
+        let nth = {
+            let mut counts = shared.state.borrow_mut();
+            if sent >= last {
+                counts.unsent += std::mem::take(&mut counts.waiting).len() as u64;
+            }
+            counts.waiting.pop_front()
+        };
+        let Some(nth) = nth else { break };
+        shared.orders.write(nth, &mut body, &mut request);
         let seen = match &mut link {
-            Some(link) if !late => link.exchange(&request).await.ok(),
-            _ => None,
+            Some(link) => link.exchange(&request).await.ok(),
+            None => None,
         };
         shared.count(due(nth), sent, seen);
-        if seen.is_none() && !late {
+        if seen.is_none() {
             link = shared.connect(place).await.ok();
         }
     }

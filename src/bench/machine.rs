@@ -1,7 +1,7 @@
 //! What the machine tells: processors, memory, disk; of processes what /proc says.
 
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -70,6 +70,23 @@ pub fn fdatasync(folder: &Path, lasting: Duration) -> Result<f64, String> {
     Ok(times[times.len() / 2])
 }
 
+/// Reads a file, or all files below a folder, so that the system has them at hand as far as its memory goes.
+pub fn read_through(path: &Path) -> Result<(), String> {
+    let told = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
+    if path.is_dir() {
+        for entry in fs::read_dir(path).map_err(told)? {
+            read_through(&entry.map_err(told)?.path())?;
+        }
+        return Ok(());
+    }
+    let read = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut std::io::sink()));
+    match read {
+        // removed meanwhile
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        read => read.map(drop).map_err(told),
+    }
+}
+
 /// MiB that are free where a folder lies.
 pub fn free(folder: &Path) -> f64 {
     let said = output(Command::new("df").args(["-m", "--output=avail"]).arg(folder)).unwrap_or_default();
@@ -120,6 +137,8 @@ mod tests {
         let stat = "17 (a (b) c) S 3 17 17 0 -1 4194560 1 0 0 0 10 20 30 40 20 0 1 0";
         assert_eq!(fields(stat), Some((3, 100.0)));
         let own = std::process::id();
-        assert!(memory(own, "VmRSS") > 1.0 && cpu_with_children(own) >= cpu(own));
+        // read first: it grows while this runs
+        let alone = cpu(own);
+        assert!(memory(own, "VmRSS") > 1.0 && cpu_with_children(own) >= alone);
     }
 }

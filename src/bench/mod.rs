@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod orders;
 mod pgbench;
+mod probe;
 mod section;
 mod server;
 mod sink;
@@ -176,8 +177,6 @@ struct Measured {
     server: f64,
     database: f64,
     load: f64,
-    /// MiB, of all servers.
-    peak: f64,
 }
 
 pub fn run(options: &Options) -> Result<(), String> {
@@ -392,8 +391,8 @@ impl Bench {
         let outcome = load::press(servers.iter().map(|server| server.address).collect(), orders, plan)?;
         let (after, lasted) = (used(self), begun.elapsed().as_secs_f64());
         let share = |what: usize| (after[what] - before[what]) / lasted;
-        let peak = servers.iter().map(|server| machine::memory(server.pid(), "VmHWM")).sum();
-        let measured = Measured { outcome, server: share(0), database: share(1), load: share(2), peak };
+        let peak: f64 = servers.iter().map(|server| machine::memory(server.pid(), "VmHWM")).sum();
+        let measured = Measured { outcome, server: share(0), database: share(1), load: share(2) };
         let waits = waits.map(cluster::Waits::end);
         self.report.runs.push(json!({
             "what": label, "database": database.name(), "plan": plan, "outcome": measured.outcome,
@@ -415,8 +414,8 @@ impl Bench {
         if let Some(waits) = waits {
             told += &format!("; {waits}");
         }
-        let Outcome { statuses, replays, .. } = &measured.outcome;
-        println!("{told}; {statuses:?}, {replays} replays");
+        let Outcome { statuses, unsent, replays, .. } = &measured.outcome;
+        println!("{told}; {statuses:?}, {unsent} not sent, {replays} replays");
         Ok(measured)
     }
 }

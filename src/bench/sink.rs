@@ -154,17 +154,22 @@ impl Sink for Copies {
     }
 }
 
-/// The same into SQLite's file, which nobody else has open.
+/// The same into SQLite's file, which nobody else has open. Its indexes are made anew at the end: row by row they grow at
+/// random places, and beyond what memory holds each row then costs several pages.
 pub fn into_sqlite(
     path: &Path,
     tables: &[Table],
     fill: impl FnOnce(&mut dyn Sink) -> Result<(), String>,
 ) -> Result<(), String> {
     let conn = Connection::open(path).map_err(told)?;
-    // indexes grow at random places: they are to fit into memory, up to a quarter of it
+    // keys that are random grow at random places: they are to fit into memory, up to a quarter of it
     let cache = machine::total_memory() / 4;
     let settings = format!("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -{cache}; BEGIN");
     conn.execute_batch(&settings).map_err(told)?;
+    let beside = beside(&conn, tables)?;
+    for (kind, name, _) in &beside {
+        conn.execute_batch(&format!("DROP {kind} {name}")).map_err(told)?;
+    }
     let mut prepared = Inserts(Vec::new());
     for (table, columns) in tables {
         let places = vec!["?"; columns.split(',').count()].join(", ");
@@ -173,7 +178,22 @@ pub fn into_sqlite(
     }
     fill(&mut prepared)?;
     drop(prepared);
+    for (_, _, made) in &beside {
+        conn.execute_batch(made).map_err(told)?;
+    }
     conn.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").map_err(told)
+}
+
+/// Indexes and triggers of some tables: what each is, its name, and what makes it.
+fn beside(conn: &Connection, tables: &[Table]) -> Result<Vec<(String, String, String)>, String> {
+    let names: Vec<String> = tables.iter().map(|(table, _)| format!("'{table}'")).collect();
+    let names = names.join(", ");
+    let known = format!(
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type <> 'table' AND tbl_name IN ({names})"
+    );
+    let mut known = conn.prepare(&known).map_err(told)?;
+    let rows = known.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(told)?;
+    rows.collect::<Result<_, _>>().map_err(told)
 }
 
 /// Statements on SQLite's file.

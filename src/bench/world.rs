@@ -9,7 +9,7 @@ use super::cluster::Cluster;
 use super::fill::{self, Filled};
 use super::founding::{self, Founded};
 use super::server::Server;
-use super::{Database, sink};
+use super::{Database, machine, sink};
 use crate::access::token::{self, Claims};
 use crate::config::Config;
 use crate::kit::id::{SessionId, VoucherId};
@@ -159,6 +159,7 @@ impl World {
                 sink::into_sqlite(file, fill::TABLES, fill)?;
                 sink::sqlite(file, &fill::totals(&founded, size, |id| format!("x'{}'", hex(id))))?;
                 sink::sqlite(file, "PRAGMA wal_checkpoint(TRUNCATE)")?;
+                synced(file)?;
             }
             (Place::Postgresql { .. }, None) => {}
         }
@@ -199,8 +200,7 @@ impl World {
                 let copy = folder.join("copy.db");
                 remove(&copy);
                 fs::copy(file, &copy).map_err(|e| format!("cannot copy {}: {e}", file.display()))?;
-                // what the copy has left to the system to write is not to be waited for by what is measured
-                fs::File::open(&copy).and_then(|copy| copy.sync_all()).map_err(|e| format!("cannot sync: {e}"))?;
+                synced(&copy)?;
                 Place::Sqlite { file: copy }
             }
             (Place::Postgresql { .. }, None) => return Err("there is no PostgreSQL server".to_owned()),
@@ -213,6 +213,16 @@ impl World {
     pub fn lend(&self, cluster: Option<&Cluster>) -> Copy {
         let settings = settings(&self.place.url(cluster), &self.keys_directory);
         Copy { place: self.place.clone(), settings, cast: Arc::clone(&self.cast) }
+    }
+
+    /// Has the system read it: filling it may have driven it out of memory, and a service that has run for a while has what
+    /// it needs there, as far as it goes.
+    pub fn warm(&self, cluster: Option<&Cluster>) -> Result<(), String> {
+        match (&self.place, cluster) {
+            (Place::Postgresql { .. }, Some(cluster)) => machine::read_through(&cluster.tables()),
+            (Place::Sqlite { file }, _) => machine::read_through(file),
+            (Place::Postgresql { .. }, None) => Ok(()),
+        }
     }
 
     /// Gives its room on the disk back.
@@ -245,6 +255,11 @@ impl Copy {
     pub fn config(&self) -> Result<Config, String> {
         Config::load(None, self.settings.iter().cloned())
     }
+}
+
+/// What was left to the system to write is not to be waited for by what is measured.
+fn synced(file: &Path) -> Result<(), String> {
+    fs::File::open(file).and_then(|file| file.sync_all()).map_err(|e| format!("cannot sync {}: {e}", file.display()))
 }
 
 /// Removes a file of SQLite with what lies beside it.
