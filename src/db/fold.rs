@@ -32,6 +32,9 @@ const MOST_PAGES: i64 = 8_192;
 /// How many times as long the journal grows before it is started anew by a batch that may have to sync all of it.
 const UNSYNCED: i64 = 2;
 
+/// What part of those pages may be left unfolded where nearly all of the journal is: what comes while the folder is at it.
+const NEARLY: i64 = 4;
+
 /// How long a batch waits for readers of an old journal, in milliseconds; else it tries again when it is longer by as much.
 const PATIENCE: u32 = 20;
 
@@ -95,6 +98,7 @@ impl Journal {
 
     /// Folds, and has what it folded reach the disk; then the same with what came meanwhile, which is little.
     fn fold(&self, conn: &mut SqliteConnection, file: &File) -> Result<()> {
+        let mut left = 0;
         for _ in 0..2 {
             let folded = fold(conn, "PASSIVE")?;
             // the writer is at it
@@ -102,9 +106,11 @@ impl Journal {
                 return Ok(());
             }
             self.pages.store(folded.log, Ordering::Relaxed);
+            left = folded.log - folded.checkpointed;
             file.sync_data().map_err(Error::internal)?;
         }
-        self.synced.store(true, Ordering::Relaxed);
+        // more than a little is left where somebody reads an old moment
+        self.synced.store(left <= self.most.load(Ordering::Relaxed) / NEARLY, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -121,6 +127,8 @@ struct Folded {
     busy: i64,
     #[diesel(sql_type = BigInt)]
     log: i64,
+    #[diesel(sql_type = BigInt)]
+    checkpointed: i64,
 }
 
 fn fold(conn: &mut SqliteConnection, how: &str) -> QueryResult<Folded> {
@@ -179,5 +187,40 @@ impl Drop for Folder {
     fn drop(&mut self) {
         *self.end.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.end.1.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_that_a_reader_holds_up_is_not_taken_for_folded() {
+        let file = std::env::temp_dir().join(format!("primeur-fold-{}.db", uuid::Uuid::now_v7()));
+        let path = file.to_str().unwrap();
+        let mut folder = SqliteConnection::establish(path).unwrap();
+        folder.batch_execute("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0").unwrap();
+        let [mut writer, mut reader] = [(); 2].map(|()| SqliteConnection::establish(path).unwrap());
+        writer.batch_execute("PRAGMA wal_autocheckpoint = 0; CREATE TABLE lines (line BLOB)").unwrap();
+        let mut write =
+            || (0..60).for_each(|_| writer.batch_execute("INSERT INTO lines VALUES (randomblob(9000))").unwrap());
+        let journal = Journal::default();
+        journal.most.store(100, Ordering::Relaxed);
+        let folded = File::open(&file).unwrap();
+        let mut is_folded = || {
+            journal.fold(&mut folder, &folded).unwrap();
+            (journal.synced.load(Ordering::Relaxed), journal.pages.load(Ordering::Relaxed))
+        };
+
+        reader.batch_execute("BEGIN; SELECT count(*) FROM lines").unwrap();
+        write();
+        let (synced, pages) = is_folded();
+        assert!(!synced && pages > 100, "{pages} pages, and a reader of an old moment");
+        reader.batch_execute("ROLLBACK").unwrap();
+        write();
+        let (synced, all) = is_folded();
+        assert!(synced && all > pages, "{all} pages, and nobody reads");
+        drop((folder, writer, reader));
+        std::fs::remove_file(file).unwrap();
     }
 }
