@@ -2,6 +2,7 @@
 
 pub mod commune;
 pub mod complaint;
+pub mod crew;
 pub mod error;
 pub mod id;
 pub mod keys;

@@ -1,7 +1,5 @@
 //! The funder's month over HTTP.
 
-use std::thread;
-
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -12,6 +10,7 @@ use crate::http::permission::MayReconcile;
 use crate::http::problem::Answer;
 use crate::http::stream::{Body, PIECE, Pieces};
 use crate::http::{State, negotiate};
+use crate::kit::crew;
 use crate::kit::error::{Code, Error, Result};
 use crate::kit::id::AgreementId;
 use crate::kit::time::Month;
@@ -56,8 +55,9 @@ pub async fn get_reconciliation(
     let patience = state.streams.settings.patience;
     let (file, first) = state
         .run(move |state| {
-            let room = &state.streams.settings.room;
-            let draw = || {
+            let state = state.clone();
+            let draw = move || {
+                let room = &state.streams.settings.room;
                 let drawn = state.db.read_settled(|conn, now| {
                     super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month, room)
                 })?;
@@ -69,9 +69,8 @@ pub async fn get_reconciliation(
                 let first = Pieces::next(&mut file)?;
                 Ok((file, first))
             };
-            // each thread of the pool would keep the memory of the reports it has drawn up; this one's is the next one's
-            let drawn = thread::scope(|scope| scope.spawn(draw).join());
-            drawn.unwrap_or_else(|_| Err(Error::internal("a report could not be drawn up")))
+            let drawn = crew::begin(draw).map_err(Error::internal)?;
+            drawn.end().unwrap_or_else(|_| Err(Error::internal("a report could not be drawn up")))
         })
         .await?;
     let mut answer = HttpResponse::Ok();

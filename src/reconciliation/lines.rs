@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::sync_channel;
-use std::thread;
 
 use super::pseudonyms::{Name, Pseudonyms};
 use super::store::{self, Entry, Purchase};
 use super::{Control, ProducerRow};
 use crate::db::Conn;
+use crate::kit::crew;
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AgreementId, EnrolmentId, Id, OrganisationId, ProgrammeId};
 use crate::kit::money::Cents;
@@ -136,31 +136,27 @@ pub struct Span<'a> {
 }
 
 /// Reads them once, row by row, while another thread names and sorts them.
-pub fn gather(conn: &mut Conn, span: &Span, pseudonyms: &Pseudonyms, room: &Room) -> Result<Lines> {
-    let Gathered { lines, shares, sellers, moved, .. } = thread::scope(|scope| {
-        let (give, take) = sync_channel::<Vec<Entry>>(2);
-        let gathering = scope.spawn(move || -> Result<Gathered> {
-            let mut gathered = Gathered::new(room, span.zone);
-            for entry in take.into_iter().flatten() {
-                gathered.add(pseudonyms, entry)?;
-            }
-            Ok(gathered)
-        });
-        let gone = |_| Error::internal("nobody takes the lines");
-        let mut batch = Vec::with_capacity(BATCH);
-        let read = store::entries(conn, span.agreement, span.from, span.until, |entry| {
-            batch.push(entry);
-            match batch.len() {
-                BATCH => give.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).map_err(gone),
-                _ => Ok(()),
-            }
-        });
-        let read = read.and_then(|()| give.send(batch).map_err(gone));
-        drop(give);
-        // why nobody took them is the better reason
-        let gathered = gathering.join().unwrap_or_else(|_| Err(Error::internal("the lines could not be gathered")))?;
-        read.map(|()| gathered)
-    })?;
+pub fn gather(conn: &mut Conn, span: &Span, pseudonyms: Pseudonyms, room: &Room) -> Result<Lines> {
+    let (give, take) = sync_channel::<Vec<Entry>>(2);
+    let mut gathered = Gathered::new(room, span.zone.clone());
+    let gathering = crew::begin(move || {
+        take.into_iter().flatten().try_for_each(|entry| gathered.add(&pseudonyms, entry)).map(|()| gathered)
+    });
+    let gathering = gathering.map_err(Error::internal)?;
+    let gone = |_| Error::internal("nobody takes the lines");
+    let mut batch = Vec::with_capacity(BATCH);
+    let read = store::entries(conn, span.agreement, span.from, span.until, |entry| {
+        batch.push(entry);
+        match batch.len() {
+            BATCH => give.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).map_err(gone),
+            _ => Ok(()),
+        }
+    });
+    let read = read.and_then(|()| give.send(batch).map_err(gone));
+    drop(give);
+    let gathered = gathering.end().unwrap_or_else(|_| Err(Error::internal("the lines could not be gathered")));
+    // why nobody took them is the better reason
+    let Gathered { lines, shares, sellers, moved, .. } = gathered.and_then(|gathered| read.map(|()| gathered))?;
 
     let mut totals = vec![ProducerRow::default(); sellers.len()];
     let mut control = Control::default();
@@ -223,18 +219,18 @@ pub fn no_room(error: std::io::Error) -> Error {
     Error::Unavailable(format!("the lines of a report cannot be sorted: {error}"))
 }
 
-struct Gathered<'a> {
+struct Gathered {
     lines: Sorter<Line>,
     shares: Sorter<Share>,
     sellers: HashMap<(OrganisationId, String), u32>,
     moved: Totals,
-    zone: &'a Zone,
+    zone: Zone,
     /// The day that was met last, from its first instant to the next day's.
     day: Option<(Instant, Day, Instant)>,
 }
 
-impl<'a> Gathered<'a> {
-    fn new(room: &Room, zone: &'a Zone) -> Self {
+impl Gathered {
+    fn new(room: &Room, zone: Zone) -> Self {
         let (lines, shares) = (Sorter::new(room), Sorter::new(room));
         Gathered { lines, shares, sellers: HashMap::new(), moved: Totals::default(), zone, day: None }
     }

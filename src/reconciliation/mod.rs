@@ -178,7 +178,7 @@ pub fn report(
     }
     let span = Span { agreement: agreement.id, programme: programme.id, from, until, zone: &zone };
     let pseudonyms = Pseudonyms::new(secret, agreement.id, month);
-    let Lines { sorted: lines, sellers, by_commune, control, moved } = lines::gather(conn, &span, &pseudonyms, room)?;
+    let Lines { sorted: lines, sellers, by_commune, control, moved } = lines::gather(conn, &span, pseudonyms, room)?;
     // backwards from what the accounts hold, as what came before grows with the years
     let later = ledger::totals(conn, agreement.id, Some(until), None)?;
     let closing = Balances::held(conn, agreement.id)?.before(&later);
