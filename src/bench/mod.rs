@@ -228,7 +228,7 @@ impl Bench {
         if self.databases.contains(&Database::Postgresql) {
             self.cluster = Some(Cluster::start(&self.folder)?);
             self.tell("PostgreSQL", self.cluster()?.version());
-            self.tell("its settings", cluster::SETTINGS.join(" "));
+            self.tell("its settings", cluster::settings().join(" "));
         }
         let sync = machine::fdatasync(&self.folder, Duration::from_secs(1))?;
         self.tell("fdatasync of 8 kB", format!("{sync:.0} µs"));

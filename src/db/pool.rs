@@ -145,11 +145,15 @@ impl Db {
         snapshot(&mut self.connection_at_leisure()?, work)
     }
 
+    /// A turn to draw up a report: few do so at a time, and others wait.
+    pub fn turn_to_report(&self) -> Result<Turn> {
+        let turn = self.reports.take(self.wait);
+        turn.ok_or_else(|| Error::Unavailable("too many reports are drawn up".to_owned()))
+    }
+
     /// Like [`Db::read_at_leisure`], after every write that began before has ended, and with the time from which later
-    /// ones are recorded, whatever clock they go by: what is before it never changes. Few do so at a time, and others wait.
-    pub fn read_settled<T>(&self, work: impl FnOnce(&mut Conn, Instant) -> Result<T>) -> Result<T> {
-        let report = self.reports.take(self.wait);
-        let _report = report.ok_or_else(|| Error::Unavailable("too many reports are drawn up".to_owned()))?;
+    /// ones are recorded, whatever clock they go by: what is before it never changes. The turn ends with it.
+    pub fn read_settled<T>(&self, _turn: Turn, work: impl FnOnce(&mut Conn, Instant) -> Result<T>) -> Result<T> {
         let settled = self.again(|| {
             // the turn first, as writers do: readers that hold every connection and wait for it would lock them out
             let _turn = self.turn()?;

@@ -55,10 +55,12 @@ pub async fn get_reconciliation(
     let patience = state.streams.settings.patience;
     let (file, first) = state
         .run(move |state| {
+            // before a thread is taken, so that there are no more of them than reports at a time
+            let turn = state.db.turn_to_report()?;
             let state = state.clone();
             let draw = move || {
                 let room = &state.streams.settings.room;
-                let drawn = state.db.read_settled(|conn, now| {
+                let drawn = state.db.read_settled(turn, |conn, now| {
                     super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month, room)
                 })?;
                 let mut file = match format {
