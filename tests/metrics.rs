@@ -13,6 +13,7 @@ use primeur::kit::error::Code;
 use primeur::routes::ROUTES;
 use serde_json::json;
 
+use crate::bonus;
 use crate::support::openmetrics::Scrape;
 use crate::support::town::Setup;
 use crate::support::{Process, Town, World, on_both_databases};
@@ -21,17 +22,18 @@ on_both_databases!(
     requests_and_refusals_are_counted_one_by_one,
     no_label_tells_who_or_which,
     what_is_late_is_told_in_seconds,
+    a_bonus_that_nobody_has_earned_is_late_from_its_end_on,
     a_database_that_does_not_answer_leaves_the_rest,
 );
 
 /// The metrics of a world, on an address of their own.
-struct Watch {
+pub struct Watch {
     address: String,
     server: ServerHandle,
 }
 
 impl Watch {
-    fn over(state: &State) -> Self {
+    pub fn over(state: &State) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (state, (give, take)) = (state.clone(), mpsc::channel());
@@ -46,7 +48,7 @@ impl Watch {
     }
 
     #[track_caller]
-    fn scrape(&self) -> Scrape {
+    pub fn scrape(&self) -> Scrape {
         scrape(&self.address)
     }
 }
@@ -178,6 +180,21 @@ fn what_is_late_is_told_in_seconds(world: World) {
     assert_eq!(scrape.value("primeur_audit_head_sequence", &[]), head as f64);
     assert!(scrape.value("process_resident_memory_bytes", &[]) > 1e6);
     assert!(scrape.value("process_start_time_seconds", &[]) > 1.7e9);
+}
+
+fn a_bonus_that_nobody_has_earned_is_late_from_its_end_on(world: World) {
+    let watch = Watch::over(&world.state);
+    let town = bonus::town(world, 50, Setup::default());
+    town.new_card();
+    town.world.set_clock("2026-08-15T00:00:00Z");
+    primeur::schedule::run(&town.world.state.db).unwrap();
+    let lag = || watch.scrape().value("primeur_ledger_lag_seconds", &[("what", "issue")]);
+    assert_eq!(lag(), 0.0);
+    // July's may be spent until the end of August
+    town.world.set_clock("2026-08-31T23:00:00Z");
+    assert_eq!(lag(), 3600.0);
+    primeur::schedule::run(&town.world.state.db).unwrap();
+    assert_eq!(lag(), 0.0);
 }
 
 fn a_database_that_does_not_answer_leaves_the_rest(world: World) {

@@ -217,7 +217,7 @@ fn a_start_without_the_keys_of_its_database_fails_and_makes_no_others(place: Pla
 }
 
 fn each_command_says_what_it_did(place: Place) {
-    assert_eq!(place.says(&["migrate"]), "5 migrations run\n");
+    assert_eq!(place.says(&["migrate"]), "6 migrations run\n");
     assert_eq!(place.says(&["migrate"]), "0 migrations run\n");
     let said = "issued 0, granted 0, freed 0, closed 0, pooled 0, moved up 0, ended 0, erased 0\n";
     assert_eq!(place.says(&["issue"]), said);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::{PartWindow, State};
 use crate::db::schema::{accounts, allowance_parts, allowances, enrolments, funding_sets, hold_parts, holds};
-use crate::db::{Ask, Conn, SumCents, Upsert, any_of, ask, columns_of, portable};
+use crate::db::{Ask, Conn, SumCents, Upsert, any_of, ask, columns_of, portable, unwalked, verbatim};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AccountId, AgreementId, AllowanceId, EnrolmentId, FundingSetId, HoldPartId, PartId, ProgrammeId};
 use crate::kit::money::Cents;
@@ -15,6 +16,9 @@ use crate::programme::{Agreement, purse};
 
 /// Ids in one statement: below what either database takes.
 const CHUNK: usize = 1_000;
+
+/// The condition of the index on parts to close, word for word: a database takes such an index for nothing less.
+const OPEN: &str = "allowance_parts.open";
 
 /// The money of one period of one enrolment.
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -160,7 +164,7 @@ pub fn spendable_until(conn: &mut Conn, enrolment: EnrolmentId) -> Result<Instan
 
 /// When the oldest part that is over and not closed ended.
 pub fn oldest_to_close(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
-    let over = allowance_parts::table.filter(allowance_parts::open.eq(true));
+    let over = allowance_parts::table.filter(verbatim::<Bool>(OPEN));
     let over = over.filter(allowance_parts::spendable_until.le(now));
     Ok(over.select(diesel::dsl::min(allowance_parts::spendable_until)).first(conn)?)
 }
@@ -238,15 +242,15 @@ pub fn enrolments_to_close(
 ) -> Result<Vec<EnrolmentId>> {
     let mut query = allowance_parts::table
         .inner_join(allowances::table)
-        .filter(allowance_parts::open.eq(true))
+        .filter(verbatim::<Bool>(OPEN))
         .filter(allowance_parts::spendable_until.le(now))
-        .select(allowances::enrolment_id)
+        .select(unwalked!("allowances.enrolment_id"))
         .distinct()
-        .order(allowances::enrolment_id)
+        .order(unwalked!("allowances.enrolment_id"))
         .limit(limit)
         .into_boxed();
     if let Some(after) = after {
-        query = query.filter(allowances::enrolment_id.gt(after));
+        query = query.filter(unwalked!("allowances.enrolment_id").gt(after));
     }
     Ok(query.load(conn)?)
 }

@@ -27,4 +27,5 @@ pub use migrate::{Schema, newer};
 pub use pool::{Db, GIVEN_UP, Queue, wait_in};
 pub use query::{Locked, Page, SumCents, Upsert, key_of_seal};
 pub use rows::each_row;
+pub(crate) use set::unwalked;
 pub use set::{any_of, column, hex, listed, listed_rows, unnested, unnested_rows, verbatim};

@@ -110,6 +110,15 @@ pub fn verbatim<ST>(sql: &'static str) -> Verbatim<ST> {
     Verbatim(sql, PhantomData)
 }
 
+/// An id to order by, as an expression: a database does not walk rows in the order of its index, but takes the one that leads
+/// to what is due, however much there is else.
+macro_rules! unwalked {
+    ($id:literal) => {
+        $crate::db::verbatim::<$crate::kit::sql::ty::Id>(concat!("COALESCE(", $id, ", ", $id, ")"))
+    };
+}
+pub(crate) use unwalked;
+
 impl<ST: TypedExpressionType> Expression for Verbatim<ST> {
     type SqlType = ST;
 }

@@ -8,7 +8,7 @@ use diesel::sql_types::Bool;
 
 use super::{Allowance, Part, State};
 use crate::db::schema::{allowance_parts, allowances};
-use crate::db::{Conn, any_of, verbatim};
+use crate::db::{Conn, any_of, unwalked, verbatim};
 use crate::kit::error::{Error, Result};
 use crate::kit::id::{AllowanceId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
@@ -19,8 +19,10 @@ use crate::programme::purse;
 /// The condition of the index on what is to be issued, word for word: a database takes it for nothing less.
 const COMMITTED: &str = "allowances.state = 'committed'";
 
-/// An expression, so that rows are not walked in this order: that index leads to what is due, however much there is else.
-const ENROLMENT: &str = "COALESCE(allowances.enrolment_id, allowances.enrolment_id)";
+/// What that index is of: when a period is to be issued, or, where its whole window has passed, released; see
+/// [`Allowance::is_due`].
+const DUE_AT: &str =
+    "CASE WHEN allowances.purse = 'bonus' OR allowances.waits THEN allowances.closes_at ELSE allowances.opens_at END";
 
 /// Some enrolments that have a period to issue, in order of id.
 pub fn enrolments_due(
@@ -31,25 +33,23 @@ pub fn enrolments_due(
 ) -> Result<Vec<EnrolmentId>> {
     let mut query = allowances::table
         .filter(verbatim::<Bool>(COMMITTED))
-        .filter(allowances::opens_at.le(now))
-        .filter(allowances::purse.ne(purse::BONUS).and(allowances::waits.eq(false)).or(allowances::closes_at.le(now)))
-        .select(verbatim::<ty::Id>(ENROLMENT))
+        .filter(verbatim::<ty::Instant>(DUE_AT).le(now))
+        .select(unwalked!("allowances.enrolment_id"))
         .distinct()
-        .order(verbatim::<ty::Id>(ENROLMENT))
+        .order(unwalked!("allowances.enrolment_id"))
         .limit(limit)
         .into_boxed();
     if let Some(after) = after {
-        query = query.filter(verbatim::<ty::Id>(ENROLMENT).gt(after));
+        query = query.filter(unwalked!("allowances.enrolment_id").gt(after));
     }
     Ok(query.load(conn)?)
 }
 
-/// When the oldest period that is due and not issued opened.
+/// Since when the oldest period that is due has been.
 pub fn oldest_to_issue(conn: &mut Conn, now: Instant) -> Result<Option<Instant>> {
-    let due = allowances::table.filter(verbatim::<Bool>(COMMITTED)).filter(allowances::opens_at.le(now));
-    let ready = allowances::purse.ne(purse::BONUS).and(allowances::waits.eq(false));
-    let due = due.filter(ready.or(allowances::closes_at.le(now)));
-    Ok(due.select(diesel::dsl::min(allowances::opens_at)).first(conn)?)
+    let committed = allowances::table.filter(verbatim::<Bool>(COMMITTED));
+    let due = committed.filter(verbatim::<ty::Instant>(DUE_AT).le(now)).order(verbatim::<ty::Instant>(DUE_AT));
+    Ok(due.select(verbatim::<ty::Instant>(DUE_AT)).first(conn).optional()?)
 }
 
 /// What is committed, in words that are not the condition of the index on all of it: found by ids, however many are due.

@@ -1,0 +1,8 @@
+-- The scheduler looks for what is due every minute: it finds it by its time, however many households there are.
+CREATE INDEX enrolments_to_end ON enrolments (closes_at) WHERE state IN ('active', 'suspended');
+CREATE INDEX sessions_by_end ON sessions (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+-- What waits for its purchases, or for its own part, is due only when its window closes.
+DROP INDEX allowances_due;
+CREATE INDEX allowances_due ON allowances ((CASE WHEN purse = 'bonus' OR waits THEN closes_at ELSE opens_at END))
+WHERE state = 'committed';
