@@ -5,18 +5,23 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
+use primeur::schedule;
+use serde_json::json;
 
+use crate::bonus;
+use crate::metrics::Watch;
 use crate::support::client::new_key;
 use crate::support::sql::Sql;
-use crate::support::town::Town;
+use crate::support::town::{Setup, Town, rules};
 use crate::support::{Card, World, id};
 
 /// What grows with every household or purchase.
-const LARGE: [&str; 15] = [
+const LARGE: [&str; 17] = [
     "accounts",
     "allowance_parts",
     "allowances",
     "audit_entries",
+    "bonuses",
     "enrolments",
     "hold_parts",
     "holds",
@@ -25,10 +30,19 @@ const LARGE: [&str; 15] = [
     "redemption_lines",
     "redemptions",
     "sessions",
+    "surpluses",
     "transfers",
     "voids",
     "vouchers",
 ];
+
+/// Where baskets may be set aside, and what is organic earns a bonus.
+fn town(world: World) -> Town {
+    let mut rules = rules("60.00", "none");
+    rules["hold_hours"] = json!(48);
+    rules["bonus"] = json!({"percent": 50, "labels": ["organic"], "cap_percent": 50, "spendable_days": 31});
+    Town::with(world, Setup { rules, ..Setup::default() })
+}
 
 /// What goes through the till's queue: purchases, a repeat, a refusal, a void.
 fn sell(town: &Town, card: &Card) -> String {
@@ -43,13 +57,21 @@ fn sell(town: &Town, card: &Card) -> String {
     sold["id"].as_str().unwrap().to_owned()
 }
 
-/// What a market day asks of the service beside that: a new card, questions, a typed code, what a producer looks up.
+/// What a market day asks of the service beside that: a new card, questions, a typed code, a bonus, baskets that are set
+/// aside, what a producer looks up, and a look of the scheduler and of the metrics for what is due.
 fn a_market_day(town: &Town) {
     let till = &town.tills[0];
     let card = town.new_card();
     till.check(&card.token);
     let sold = sell(town, &card);
     till.redeem(&card.code, 300).expect(201);
+    bonus::buy(till, &card, 200, 100).expect(201);
+    let [fetched, left] = [250, 350].map(|basket| id(&till.hold(&card.token, basket).expect(201)));
+    till.capture(&fetched).expect(201);
+    till.client.act(&format!("/api/v1/holds/{left}/release")).expect(204);
+    till.client.get(&format!("/api/v1/holds/{fetched}")).expect(200);
+    schedule::run(&town.world.state.db).unwrap();
+    Watch::over(&town.world.state).scrape();
     till.client.get(&format!("/api/v1/redemptions/{sold}")).expect(200);
     till.client.get("/api/v1/redemptions?limit=2").expect(200);
     till.client.get(&format!("/api/v1/redemptions?limit=2&stall_id={}", till.stall)).expect(200);
@@ -72,6 +94,8 @@ fn grow(sql: &mut Sql, many: i64) {
         ),
         ("allowances", "true", "'id', md5('of ' || n), 'enrolment_id', md5('of ' || n)"),
         ("allowance_parts", "true", "'id', md5('of ' || n), 'allowance_id', md5('of ' || n)"),
+        ("holds", "state <> 'held'", "'id', md5('of ' || n), 'enrolment_id', md5('of ' || n)"),
+        ("bonuses", "true", "'redemption_id', md5('of ' || n)"),
         ("voids", "true", "'redemption_id', md5('of ' || n)"),
         ("sessions", "true", "'id', md5('of ' || n), 'refresh_digest', '\\x' || md5(n::text) || md5((-n)::text)"),
     ];
@@ -117,14 +141,14 @@ fn rows_read(sql: &mut Sql, work: impl FnOnce(&mut Sql)) -> Vec<(String, i64)> {
 
 #[track_caller]
 fn no_more(before: &[(String, i64)], after: &[(String, i64)]) {
-    for ((table, before), (_, after)) in before.iter().zip(after) {
-        assert!(*after <= before + 200, "{table}: {before} rows were read, and behind a long past {after}");
-    }
+    let both = before.iter().zip(after).map(|((table, before), (_, after))| (table, before, after));
+    let more: Vec<_> = both.filter(|(_, before, after)| **after > *before + 200).collect();
+    assert!(more.is_empty(), "table, rows that were read, and behind a long past: {more:?}");
 }
 
 #[test]
 fn on_postgresql_a_market_day_reads_as_much_behind_a_long_past_as_behind_none() {
-    let town = Town::new(World::on_postgresql());
+    let town = town(World::on_postgresql());
     let mut sql = Sql::of(&town.world);
     let cards = [town.new_card(), town.new_card(), town.new_card(), town.new_card()];
     sql.run("DELETE FROM idempotency_keys").unwrap();
@@ -160,12 +184,12 @@ fn listening() -> Option<Box<dyn Instrumentation>> {
 #[test]
 fn on_sqlite_a_market_day_scans_no_large_table() {
     set_default_instrumentation(listening).unwrap();
-    let town = Town::new(World::on_sqlite());
+    let town = town(World::on_sqlite());
     SENT.lock().unwrap().clear();
     a_market_day(&town);
     let sent: Vec<String> = SENT.lock().unwrap().iter().cloned().collect();
     let mut sql = Sql::of(&town.world);
-    let mut looked = 0;
+    let (mut looked, mut scans) = (0, Vec::new());
     // another test of this process may send PostgreSQL's
     for statement in sent.iter().filter(|statement| !statement.contains('"')) {
         let word = statement.split_whitespace().next().unwrap_or_default();
@@ -178,9 +202,12 @@ fn on_sqlite_a_market_day_scans_no_large_table() {
             // the first rows of all, in the table's own order
             let first = statement.ends_with("LIMIT ?") && !statement.contains("WHERE");
             let large = scanned.is_some_and(|table| LARGE.contains(&table));
-            assert!(!large || first, "{step}\n{statement}");
+            if large && !first {
+                scans.push(format!("{step}: {statement}"));
+            }
         }
     }
+    assert!(scans.is_empty(), "{}", scans.join("\n"));
     assert!(looked >= 40, "{looked} statements were heard of");
     let scan = sql.plan("SELECT * FROM redemptions WHERE basket_cents = 1");
     assert_eq!(scan, ["SCAN redemptions"], "a scan is not told as it was");

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable};
 
 use crate::db::schema::{accounts, allowance_parts, allowances, hold_parts, holds};
-use crate::db::{Ask, Conn, any_of, column, portable, question, unnested, unnested_rows, verbatim};
+use crate::db::{Ask, Conn, any_of, column, question, unnested, unnested_rows, verbatim};
 use crate::kit::error::Result;
 use crate::kit::id::{AgreementId, AllowanceId, EnrolmentId, PartId};
 use crate::kit::money::Cents;
@@ -94,16 +94,25 @@ pub struct Freed {
     pub amount: Cents,
 }
 
-/// Of a hold, that it stands. An expression: where a state is bound, SQLite plans each use anew, as that could be the condition of an index.
+/// Of a hold, that it stands. An expression: where a state is bound, SQLite plans each use anew, as that could be the
+/// condition of an index; and PostgreSQL would walk the index on what is to be freed.
 pub const HELD: &str = "COALESCE(holds.state, holds.state) = 'held'";
 
 pub fn over_due(enrolments: &[EnrolmentId], now: Instant) -> impl Ask<Answer = Vec<Freed>> {
-    portable!(
-        holds::table
+    let part = unnested_rows::<(ty::Id, ty::Id, BigInt), _>(
+        "SELECT e.id, p.part_id, p.amount_cents FROM unnest(",
+        (column::<ty::Id, _, _>(enrolments, |&id| id), column::<ty::Instant, _, _>(enrolments, |_| now)),
+        ") AS e (id, now) CROSS JOIN LATERAL (\
+         SELECT id FROM holds WHERE enrolment_id = e.id AND COALESCE(state, state) = 'held' AND expires_at <= e.now OFFSET 0) \
+         AS h CROSS JOIN LATERAL (SELECT part_id, amount_cents FROM hold_parts WHERE hold_id = h.id OFFSET 0) AS p",
+    );
+    question(part, move |conn| {
+        let over = holds::table
             .inner_join(hold_parts::table)
             .filter(any_of(holds::enrolment_id, enrolments))
             .filter(verbatim::<Bool>(HELD))
             .filter(holds::expires_at.le(now))
-            .select((holds::enrolment_id, hold_parts::part_id, hold_parts::amount_cents))
-    )
+            .select((holds::enrolment_id, hold_parts::part_id, hold_parts::amount_cents));
+        Ok(over.load(conn)?)
+    })
 }
