@@ -165,12 +165,33 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use ed25519_dalek::Signer;
+    use proptest::prelude::*;
 
     use super::*;
 
     fn sign(keys: &Keys) -> (KeyId, [u8; 64]) {
         let (id, key) = keys.voucher.current();
         (id, key.sign(b"message").to_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_has_signed_what_its_public_half_says_and_nothing_that_was_changed(
+            seed: [u8; 32], message: Vec<u8>, place in 0_usize..64, bit in 0_u8..8,
+        ) {
+            let now = Instant::from_microsecond(0);
+            let file = KeyFile::new(Purpose::Voucher, seed, now);
+            let ring = KeyRing::new(&[&file], now, 0);
+            let (id, key) = ring.current();
+            let signature = key.sign(&message);
+            prop_assert!(key.verifying_key().verify_strict(&message, &signature).is_ok());
+            prop_assert!(ring.has_signed(id, &message, &signature.to_bytes()));
+            let mut changed = signature.to_bytes();
+            changed[place] ^= 1 << bit;
+            prop_assert!(!ring.has_signed(id, &message, &changed));
+            prop_assert!(!ring.has_signed(id, &[&message[..], b"."].concat(), &signature.to_bytes()));
+            prop_assert!(!ring.has_signed(KeyId(id.0.map(|b| !b)), &message, &signature.to_bytes()));
+        }
     }
 
     #[test]
@@ -185,9 +206,9 @@ mod tests {
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
 
         let (id, signature) = sign(&first);
-        assert!(again.voucher.verify(id, b"message", &signature));
-        assert!(!again.voucher.verify(id, b"massage", &signature));
-        assert!(!again.login.verify(id, b"message", &signature));
+        assert!(again.voucher.has_signed(id, b"message", &signature));
+        assert!(!again.voucher.has_signed(id, b"massage", &signature));
+        assert!(!again.login.has_signed(id, b"message", &signature));
 
         let exposed = files::list(&dir).unwrap().remove(0).path;
         fs::set_permissions(&exposed, fs::Permissions::from_mode(0o644)).unwrap();
@@ -219,10 +240,10 @@ mod tests {
         assert_eq!(after.voucher.at(rotated).0, alone.voucher.current().0, "signed anew as it was signed then");
 
         let (id, signature) = sign(&after);
-        assert!(before.voucher.verify(id, b"message", &signature), "who has the file verifies before it signs");
-        assert!(!alone.voucher.verify(id, b"message", &signature));
+        assert!(before.voucher.has_signed(id, b"message", &signature), "who has the file verifies before it signs");
+        assert!(!alone.voucher.has_signed(id, b"message", &signature));
         let (id, signature) = sign(&alone);
-        assert!(after.voucher.verify(id, b"message", &signature));
+        assert!(after.voucher.has_signed(id, b"message", &signature));
         fs::remove_dir_all(&dir).unwrap();
     }
 }
