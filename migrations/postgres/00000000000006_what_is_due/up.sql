@@ -1,3 +1,6 @@
+-- After every writer that has begun, as they take these tables in another order.
+SELECT pg_advisory_xact_lock(8102654598167491073);
+
 -- The scheduler looks for what is due every minute: it finds it by its time, however many households there are.
 CREATE INDEX enrolments_to_end ON enrolments (closes_at) WHERE state IN ('active', 'suspended');
 CREATE INDEX sessions_by_end ON sessions (ended_at) WHERE ended_at IS NOT NULL;
