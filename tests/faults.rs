@@ -115,7 +115,7 @@ fn a_clock_that_runs_far_ahead_of_its_databases_stops_its_own_server_and_no_othe
     };
     let counts = Sql::of(&town.world).counts();
     let a_day = ahead(86_400);
-    let settled = a_day.turn_to_report().and_then(|turn| a_day.read_settled(turn, |_, _| Ok(())));
+    let settled = a_day.turn_to_report().and_then(|turn| a_day.read_settled(&turn, |_, _| Ok(())));
     for outcome in [a_day.keep_time(), a_day.write(|_, _| Ok(())), settled] {
         let why = said(outcome);
         assert!(why.contains("ahead of the database server's: set the wrong one right"), "{why}");

@@ -152,8 +152,8 @@ impl Db {
     }
 
     /// Like [`Db::read_at_leisure`], after every write that began before has ended, and with the time from which later
-    /// ones are recorded, whatever clock they go by: what is before it never changes. The turn ends with it.
-    pub fn read_settled<T>(&self, _turn: Turn, work: impl FnOnce(&mut Conn, Instant) -> Result<T>) -> Result<T> {
+    /// ones are recorded, whatever clock they go by: what is before it never changes.
+    pub fn read_settled<T>(&self, _turn: &Turn, work: impl FnOnce(&mut Conn, Instant) -> Result<T>) -> Result<T> {
         let settled = self.again(|| {
             // the turn first, as writers do: readers that hold every connection and wait for it would lock them out
             let _turn = self.turn()?;

@@ -58,7 +58,7 @@ pub async fn get_reconciliation(
             // before a thread is taken, so that there are no more of them than reports at a time
             let turn = state.db.turn_to_report()?;
             let state = state.clone();
-            let draw = move || {
+            let draw = move |turn: &_| {
                 let room = &state.streams.settings.room;
                 let drawn = state.db.read_settled(turn, |conn, now| {
                     super::report(conn, now, &state.keys.now().secret, &permit.actor, agreement, month, room)
@@ -71,8 +71,9 @@ pub async fn get_reconciliation(
                 let first = Pieces::next(&mut file)?;
                 Ok((file, first))
             };
-            let drawn = crew::begin(draw).map_err(Error::internal)?;
-            drawn.end().unwrap_or_else(|_| Err(Error::internal("a report could not be drawn up")))
+            let drawn = crew::begin(move || (draw(&turn), turn)).map_err(Error::internal)?;
+            // the turn ends once the thread is free again
+            drawn.end().map_or_else(|_| Err(Error::internal("a report could not be drawn up")), |(drawn, _turn)| drawn)
         })
         .await?;
     let mut answer = HttpResponse::Ok();
