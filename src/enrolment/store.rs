@@ -166,7 +166,7 @@ pub fn finished(conn: &mut Conn, now: Instant, after: Option<EnrolmentId>, limit
         .limit(limit)
         .into_boxed();
     if let Some(after) = after {
-        query = query.filter(enrolments::id.gt(after));
+        query = query.filter(unwalked!("enrolments.id").gt(after));
     }
     Ok(query.load(conn)?)
 }

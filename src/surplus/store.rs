@@ -55,7 +55,7 @@ pub fn due(conn: &mut Conn, now: Instant, after: Option<RedemptionId>, limit: i6
         .limit(limit)
         .into_boxed();
     if let Some(after) = after {
-        query = query.filter(surpluses::redemption_id.gt(after));
+        query = query.filter(unwalked!("surpluses.redemption_id").gt(after));
     }
     Ok(query.load(conn)?)
 }
