@@ -194,6 +194,28 @@ mod tests {
         }
     }
 
+    /// Section 7.1, tests 1 and 2. A card in somebody's pocket is good only as long as these are the very bytes.
+    #[test]
+    fn a_key_makes_the_signatures_that_rfc_8032_shows() {
+        let (seeds, now) = (
+            [
+                "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+                "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+            ],
+            Instant::from_microsecond(0),
+        );
+        let signatures = [
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+        ];
+        for ((seed, message), signature) in seeds.into_iter().zip([&[][..], &[0x72]]).zip(signatures) {
+            let seed = HEXLOWER.decode(seed.as_bytes()).unwrap().try_into().unwrap();
+            let signature = HEXLOWER.decode(signature.as_bytes()).unwrap().try_into().unwrap();
+            let ring = KeyRing::new(&[&KeyFile::new(Purpose::Voucher, seed, now)], now, 0);
+            assert!(ring.has_signed(ring.current().0, message, &signature));
+        }
+    }
+
     #[test]
     fn keys_are_made_once_unreadable_to_others_and_read_back() {
         let dir = std::env::temp_dir().join(format!("primeur-keys-{}", HEXLOWER.encode(&random::<8>())));
