@@ -29,7 +29,7 @@ on_both_databases!(
 );
 
 /// So much a month for two months, with this contribution, and these agreements before the pot.
-fn town(world: World, amount: &str, contribution: Value, agreements: Vec<(i64, i32)>) -> Town {
+pub fn town(world: World, amount: &str, contribution: Value, agreements: Vec<(i64, i32)>) -> Town {
     let setup = Setup {
         rules: with(amount, contribution),
         funding_rule: "priority",
@@ -48,7 +48,7 @@ fn with(amount: &str, contribution: Value) -> Value {
 }
 
 /// Bounds in cents, and where it goes.
-fn contribution(minimum: i64, maximum: i64, required: bool, goes_to: &str) -> Value {
+pub fn contribution(minimum: i64, maximum: i64, required: bool, goes_to: &str) -> Value {
     json!({"minimum": euros(minimum), "maximum": euros(maximum), "required": required, "goes_to": goes_to})
 }
 

@@ -13,16 +13,17 @@ use primeur::kit::error::Code;
 use primeur::routes::ROUTES;
 use serde_json::json;
 
-use crate::bonus;
 use crate::support::openmetrics::Scrape;
 use crate::support::town::Setup;
 use crate::support::{Process, Town, World, on_both_databases};
+use crate::{bonus, contribution};
 
 on_both_databases!(
     requests_and_refusals_are_counted_one_by_one,
     no_label_tells_who_or_which,
     what_is_late_is_told_in_seconds,
     a_bonus_that_nobody_has_earned_is_late_from_its_end_on,
+    a_period_that_waits_for_its_contribution_is_late_from_its_end_on,
     a_database_that_does_not_answer_leaves_the_rest,
 );
 
@@ -183,15 +184,26 @@ fn what_is_late_is_told_in_seconds(world: World) {
 }
 
 fn a_bonus_that_nobody_has_earned_is_late_from_its_end_on(world: World) {
-    let watch = Watch::over(&world.state);
-    let town = bonus::town(world, 50, Setup::default());
-    town.new_card();
-    town.world.set_clock("2026-08-15T00:00:00Z");
-    primeur::schedule::run(&town.world.state.db).unwrap();
-    let lag = || watch.scrape().value("primeur_ledger_lag_seconds", &[("what", "issue")]);
-    assert_eq!(lag(), 0.0);
     // July's may be spent until the end of August
-    town.world.set_clock("2026-08-31T23:00:00Z");
+    is_late_from_its_end_on(&bonus::town(world, 50, Setup::default()), "2026-08-15T00:00:00Z", "2026-08-31T23:00:00Z");
+}
+
+fn a_period_that_waits_for_its_contribution_is_late_from_its_end_on(world: World) {
+    let required = contribution::contribution(1000, 2000, true, "pot");
+    let town = contribution::town(world, "60.00", required, vec![(100_000, 1)]);
+    is_late_from_its_end_on(&town, "2026-07-15T00:00:00Z", "2026-07-31T23:00:00Z");
+}
+
+/// Of what a new card's household has and nobody issues: at a moment before it closes, and an hour after that.
+#[track_caller]
+fn is_late_from_its_end_on(town: &Town, before: &str, an_hour_late: &str) {
+    let watch = Watch::over(&town.world.state);
+    let lag = || watch.scrape().value("primeur_ledger_lag_seconds", &[("what", "issue")]);
+    town.new_card();
+    town.world.set_clock(before);
+    primeur::schedule::run(&town.world.state.db).unwrap();
+    assert_eq!(lag(), 0.0);
+    town.world.set_clock(an_hour_late);
     assert_eq!(lag(), 3600.0);
     primeur::schedule::run(&town.world.state.db).unwrap();
     assert_eq!(lag(), 0.0);
