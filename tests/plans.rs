@@ -94,7 +94,12 @@ fn grow(sql: &mut Sql, many: i64) {
         ),
         ("allowances", "true", "'id', md5('of ' || n), 'enrolment_id', md5('of ' || n)"),
         ("allowance_parts", "true", "'id', md5('of ' || n), 'allowance_id', md5('of ' || n)"),
-        ("holds", "state <> 'held'", "'id', md5('of ' || n), 'enrolment_id', md5('of ' || n)"),
+        (
+            "holds",
+            "stall_id IS NOT NULL",
+            "'id', md5('of ' || n), 'enrolment_id', md5('of ' || n), 'state', 'held', 'settled_at', NULL, \
+             'expires_at', created_at + interval '30 years'",
+        ),
         ("bonuses", "true", "'redemption_id', md5('of ' || n)"),
         ("voids", "true", "'redemption_id', md5('of ' || n)"),
         ("sessions", "true", "'id', md5('of ' || n), 'refresh_digest', '\\x' || md5(n::text) || md5((-n)::text)"),
