@@ -372,11 +372,13 @@ fn snapshot<T>(conn: &mut Conn, work: impl FnOnce(&mut Conn) -> Result<T>) -> Re
 }
 
 /// What a month has, in all its tables, was written at about the same time and lies close together. PostgreSQL does not
-/// know it, and would rather read the tables of all the years.
+/// know it, and would rather read the tables of all the years. Nor with several processes: handing rows from one to the
+/// other costs a month more than it saves, and the till a processor.
 fn by_indexes(conn: &mut Conn) -> Result<()> {
     if let Conn::Pg(conn) = conn {
         conn.batch_execute(
-            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
+             SET LOCAL max_parallel_workers_per_gather = 0",
         )?;
     }
     Ok(())
