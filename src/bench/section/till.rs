@@ -11,7 +11,8 @@ use super::super::{Bench, Database, Plan, machine, pgbench};
 use super::{default_checkpoints, one_by_one, trusting};
 
 /// The peak of all of France.
-pub const PEAK: Pressure = Pressure::Open { rate: 1100.0, connections: 256, overdue: Duration::from_secs(10) };
+pub const PEAK: Pressure = Pressure::Open { rate: RATE, connections: 256, overdue: Duration::from_secs(10) };
+const RATE: f64 = 1100.0;
 
 const REQUESTS: &str = "req/s";
 const MILLIS: &str = "ms";
@@ -239,13 +240,24 @@ pub fn open(bench: &mut Bench, database: Database) -> Result<(), String> {
         Database::Sqlite => (aged(bench), Aim::less(130.0, 45.0), format!(", after {} redemptions", bench.scale.aged)),
     };
     let world = bench.world(database, size)?;
-    let (mut p99, mut sync, mut p50) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut p99, mut sync, mut p50, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.scale.rounds {
         sync.push(machine::fdatasync(&bench.folder, Duration::from_secs(1))? / 1000.0);
         let plan = bench.plan(PEAK);
         let done = bench.press("1,100 a second, open loop", &world, &[], plan)?;
         p99.push(done.outcome.decided.p99);
         p50.push(done.outcome.decided.p50);
+        if database == Database::Postgresql {
+            // eight clients are about its best
+            prepare(bench)?;
+            bare.push(pgbench::paced_p99(bench.cluster()?, 8, RATE, bench.scale.seconds)?);
+        }
+    }
+    if !bare.is_empty() {
+        let base = Some(Series::new("pgbench, 8 clients", MILLIS, bare));
+        let name = "p99 at 1,100/s open loop ÷ that of pgbench's bare one-round-trip at that rate";
+        let ours = Series::new("HTTP", MILLIS, p99.clone());
+        bench.figure(Figure::new("open", name, Some(database.name()), ours, base, None));
     }
     let name = format!("p99 at 1,100/s open loop ÷ one fdatasync of the disk{state}");
     let base = Some(Series::new("one fdatasync", MILLIS, sync));
