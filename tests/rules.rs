@@ -144,8 +144,13 @@ fn the_till_tells_two_households_of_different_tariffs_apart_by_two_amounts_only(
         assert_eq!(body["display"], json!({"accepted": true, "basket": "12.00"}));
         let text = |key: &str| body[key].as_str().unwrap().to_owned();
         assert_eq!((text("covered"), text("to_collect")), expected);
+        // a random id may happen to hold a word
+        let mut told = body.clone();
+        for id in ["id", "stall_id"] {
+            assert!(told.as_object_mut().unwrap().remove(id).is_some(), "{body}");
+        }
         for word in [band, "band", "tariff", "percent", "price"] {
-            assert!(!body.to_string().contains(word), "{word} in {body}");
+            assert!(!told.to_string().contains(word), "{word} in {body}");
         }
         sold.push(but_for_the_amounts(&answer));
         let shown = town.tills[0].check(&card.token);
