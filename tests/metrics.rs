@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::support::openmetrics::Scrape;
 use crate::support::town::Setup;
-use crate::support::{Process, Town, World, on_both_databases};
+use crate::support::{Process, Town, World, on_both_databases, process};
 use crate::{bonus, contribution};
 
 on_both_databases!(
@@ -253,7 +253,7 @@ fn a_database_that_does_not_answer_leaves_the_rest(world: World) {
 #[test]
 fn the_service_serves_its_metrics_on_their_own_address_and_only_there() {
     let mut process = Process::on_sqlite();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = process::address();
     process.settings.push(("PRIMEUR__METRICS__LISTEN", free.clone()));
     process.serve();
     let world = World::served_by(&process);

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -12,9 +12,9 @@ use std::time::Duration;
 use primeur::kit::time::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use crate::support::Client;
 use crate::support::authenticator::Authenticator;
 use crate::support::world::{PASSWORD, directory, new_postgresql_database};
+use crate::support::{Client, process};
 
 /// Where one deployment lies: a directory, a database and a port of its own.
 struct Place {
@@ -67,8 +67,7 @@ impl Place {
     }
 
     fn on(directory: PathBuf, database: String) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let place = Place { directory, database, address: format!("127.0.0.1:{port}") };
+        let place = Place { directory, database, address: process::address() };
         place.configure("");
         place
     }

@@ -1,6 +1,5 @@
 //! What goes wrong inside a batch.
 
-use std::net::TcpListener;
 use std::thread::spawn;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::faults::{Cut, behind_a_proxy};
 use crate::support::client::new_key;
 use crate::support::sql::Sql;
 use crate::support::town::Setup;
-use crate::support::{Answer, Card, Process, Town, World, cents};
+use crate::support::{Answer, Card, Process, Town, World, cents, process};
 
 /// A batch of a dozen purchases on PostgreSQL whose inserts do something else the first times.
 fn batch_with_a_fault(fault: &str) -> (Town, Vec<Card>, Vec<String>, Vec<Answer>) {
@@ -121,7 +120,7 @@ fn assert_each_is_done_once(town: &Town, cards: &[Card], keys: &[String]) {
 fn a_disk_that_is_full_under_a_batch_answers_503_to_each_and_does_each_once_when_there_is_room_on_sqlite() {
     let mut process = Process::on_sqlite();
     process.before = Process::OUTLIVES_LIMITS;
-    let watch = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let watch = process::address();
     process.settings =
         vec![("PRIMEUR__METRICS__LISTEN", watch.clone()), ("PRIMEUR__DATABASE__WAIT_SECONDS", "30".to_owned())];
     process.serve();

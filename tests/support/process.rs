@@ -3,9 +3,23 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::world::{directory, new_postgresql_database};
+
+/// An address to listen on later, also after an end: its port is none that the kernel gives to who asks for any (32,768 and
+/// up, `ip(7)`), and other processes of these tests begin elsewhere.
+pub fn address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let place = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = format!("127.0.0.1:{}", 10_000 + place % 20_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
 
 /// One deployment, whose `serve` may be killed and started again. What still runs at the end is killed.
 pub struct Process {
@@ -45,12 +59,10 @@ impl Process {
     }
 
     pub fn new(directory: PathBuf, database_url: String) -> Self {
-        // free now, and nobody else's business until we listen on it
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Process {
             directory,
             database_url,
-            address: format!("http://127.0.0.1:{port}"),
+            address: format!("http://{}", address()),
             settings: Vec::new(),
             before: "",
             child: None,
