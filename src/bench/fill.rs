@@ -1,10 +1,12 @@
 //! A world's households and their past, row by row as the house's own commands would have written them.
 
+use std::collections::HashSet;
+
 use super::founding::{Founded, Seller};
 use super::sink::{Cell, Sink, Table};
 use super::world::{Size, span};
 use crate::kit::id::{AccountId, AllowanceId, EnrolmentId, HouseholdId, PartId, RedemptionId, VoucherId};
-use crate::kit::keys::{Secret, sha256};
+use crate::kit::keys::{Digest32, Secret, sha256};
 use crate::kit::money::Cents;
 use crate::kit::time::{Instant, Zone};
 use crate::ledger::{Entry, Transfer, TransferCode};
@@ -71,6 +73,26 @@ struct Purse {
     parts: [PartId; 2],
 }
 
+/// The codes of a world's cards: among millions two are equal by chance, and the database refuses the second.
+struct Codes<'a> {
+    secret: &'a Secret,
+    given: HashSet<Code>,
+}
+
+impl Codes<'_> {
+    /// A code that no card has, by its try and as the database keeps it.
+    fn give(&mut self, voucher: VoucherId) -> (i32, Digest32) {
+        let mut code_try = 0;
+        loop {
+            let code = Code::of(self.secret, voucher, code_try);
+            if self.given.insert(code) {
+                return (code_try, code.lookup(self.secret));
+            }
+            code_try += 1;
+        }
+    }
+}
+
 /// Evenly spread over all 64 bits, and the same for the same number.
 pub fn scatter(number: u64) -> u64 {
     let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
@@ -107,13 +129,13 @@ pub fn fill(
         let parts = split(cents, size.agreements);
         spent[household] = [0, 1].map(|place| spent[household][place] + parts[place]);
     }
-    let mut filled = Filled::default();
+    let (mut filled, mut codes) = (Filled::default(), Codes { secret, given: HashSet::new() });
     let mut purses = Vec::with_capacity(spent.len());
     let step = (size.households / MOST_CARDS).max(1);
     for nth in 0..size.households {
         let blocked = nth % 100 == 99;
         let spent = spent.get(nth as usize).copied().unwrap_or_default();
-        let purse = household(sink, founded, secret, size.issued, (nth, blocked, spent))?;
+        let purse = household(sink, founded, &mut codes, size.issued, (nth, blocked, spent))?;
         if blocked && filled.blocked.len() < 100 {
             filled.blocked.push(purse.voucher);
         } else if !blocked && nth % step == 0 {
@@ -132,7 +154,7 @@ pub fn fill(
 fn household(
     sink: &mut dyn Sink,
     founded: &Founded,
-    secret: &Secret,
+    codes: &mut Codes,
     issued: bool,
     (nth, blocked, spent): (u64, bool, [i64; 2]),
 ) -> Result<Purse, String> {
@@ -229,7 +251,7 @@ fn household(
         }
     }
     let voucher = VoucherId::new(at);
-    let digest = Code::of(secret, voucher, 0).lookup(secret);
+    let (code_try, digest) = codes.give(voucher);
     sink.row(
         VOUCHERS,
         &[
@@ -238,7 +260,7 @@ fn household(
             deal.organisation_id.into(),
             if blocked { "blocked" } else { "active" }.into(),
             Cell::Bytes(&digest),
-            0.into(),
+            code_try.into(),
             money.starts_on.into(),
             money.ends_on.into(),
             at.into(),

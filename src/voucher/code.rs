@@ -13,7 +13,7 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CHECK: u64 = 1021;
 
 /// 50 bits, shown as 10 symbols and 2 check symbols: `XXXX-XXXX-XXXX`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code(u64);
 
 /// Mistyped: too short or long, a foreign symbol, or check symbols that do not agree.
