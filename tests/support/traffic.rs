@@ -107,6 +107,11 @@ pub fn known(address: &str) -> Known {
     deployment(address).lock().unwrap().clone()
 }
 
+/// Another deployment begins at this address.
+pub fn forget(address: &str) {
+    DEPLOYMENTS.lock().unwrap().remove(address);
+}
+
 fn deployment(address: &str) -> Arc<Mutex<Known>> {
     DEPLOYMENTS.lock().unwrap().entry(address.to_owned()).or_default().clone()
 }

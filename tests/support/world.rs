@@ -21,7 +21,7 @@ use primeur::kit::sort::Room;
 use primeur::kit::time::{Clock, Instant, ManualClock, SystemClock};
 use primeur::{access, app, schedule, verify};
 
-use super::{Client, Process};
+use super::{Client, Process, traffic};
 
 pub struct World {
     pub state: State,
@@ -88,8 +88,7 @@ impl World {
         let keys = KeyStore::open(&directory.join("keys"), OVERLAP, db.now()).unwrap();
         let origin = "https://cheque.primeur.example".to_owned();
         let state = state(db, keys, origin, &directory);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (listener, address) = listener();
         let till = group::Settings::default();
         let server = Some(serve(state.clone(), no_limits(), till, listener));
         World { state, database_url, directory, clock, address, server, till, others: Mutex::default() }
@@ -139,8 +138,8 @@ impl World {
     }
 
     fn serve_anew(&mut self, limits: Limits) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        self.address = format!("http://{}", listener.local_addr().unwrap());
+        let (listener, address) = listener();
+        self.address = address;
         self.server = Some(serve(self.state.clone(), limits, self.till, listener));
     }
 
@@ -162,8 +161,7 @@ impl World {
     }
 
     fn serve_beside(&self, state: State) -> Client {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (listener, address) = listener();
         self.others.lock().unwrap().push(serve(state, no_limits(), self.till, listener));
         Client::new(&address)
     }
@@ -282,6 +280,14 @@ fn state(db: Db, keys: KeyStore, origin: String, directory: &Path) -> State {
         metrics: Arc::default(),
         streams: streams(directory),
     }
+}
+
+/// Where a server of this process listens: what was told at an address that the kernel gave before is another's.
+fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    traffic::forget(&address);
+    (listener, address)
 }
 
 fn serve(state: State, limits: Limits, till: group::Settings, listener: TcpListener) -> (ServerHandle, JoinHandle<()>) {
