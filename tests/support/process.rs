@@ -115,11 +115,13 @@ impl Process {
         self.wait_until_ready();
     }
 
-    pub fn wait_until_ready(&self) {
+    pub fn wait_until_ready(&mut self) {
         let ready = format!("{}/health/ready", self.address);
         // a look a twentieth of a second, a minute at most: the machine may be busy
         let up = (0..1200).any(|_| {
             std::thread::sleep(Duration::from_millis(50));
+            let ended = self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
+            assert!(!ended, "serve has ended: {}", std::fs::read_to_string(self.log()).unwrap());
             ureq::get(&ready).call().is_ok()
         });
         assert!(up, "serve is not ready: {}", std::fs::read_to_string(self.log()).unwrap());
