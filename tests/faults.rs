@@ -226,7 +226,7 @@ fn connections_that_are_cut_in_mid_load_are_answered_503_and_replaced() {
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'primeur'";
     assert!(sql.number(named) > 0);
     let sent = market_during(&town, &cards, |sold| {
-        for _ in 0..12 {
+        for _ in 0..40 {
             wait_for_sales(sold, 5);
             sql.run(CUT).unwrap();
         }

@@ -223,8 +223,11 @@ fn a_server_that_may_not_change_the_schema_serves_one_that_is_current() {
     town.tills[0].redeem(&card.token, 100).expect(201);
     town.world.verify();
     // nor may it take what was erased out of the files: that it was not is said, not passed over
-    let refused = town.world.state.db.wipe(&["sealed_identities"]).err().map(|e| e.to_string()).unwrap_or_default();
-    assert!(refused.contains("only the owner") && town.world.state.db.is_unwiped(), "{refused}");
+    let db = &town.world.state.db;
+    let wipe = || db.wipe(&["sealed_identities"]).err().map(|e| e.to_string()).unwrap_or_default();
+    // other tests write in the same cluster, which may be in the way first
+    let refused = (0..30).map(|_| wipe()).find(|refused| refused.contains("only the owner"));
+    assert!(refused.is_some() && db.is_unwiped(), "{}", wipe());
     let mut served = Sql::of(&town.world);
     for forbidden in ["ALTER TABLE transfers DISABLE TRIGGER ALL", "DROP TABLE voids", "TRUNCATE transfers"] {
         let refused = served.run(forbidden).err().map(|e| e.to_string()).unwrap_or_default();

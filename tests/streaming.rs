@@ -249,8 +249,8 @@ fn who_takes_nothing_holds_up_nobody_and_is_given_up_with_half_a_file(world: Wor
     let full = other.get(&path(&town, 1, "2026-07"));
     assert_eq!(full.header("retry-after"), Some("1"));
     full.refused(503, "unavailable");
-    // neither database keeps anything for its sake
-    town.world.state.db.wipe(&[]).unwrap();
+    // neither database keeps anything for its sake; other tests write in the same cluster
+    assert!((0..30).any(|_| town.world.state.db.wipe(&[]).is_ok()), "what was erased could not be wiped");
     town.tills[0].redeem(&town.new_card().token, 100).expect(201);
 
     wait_for_room(&town, &server);
