@@ -280,6 +280,15 @@ fn who_goes_away_leaves_its_place(world: World) {
 }
 
 #[test]
+fn a_report_takes_no_pages_of_the_embedded_database_from_the_till() {
+    let query = "SELECT group_concat(compile_options, ' ') AS line FROM pragma_compile_options";
+    let options = Sql::of(&World::on_sqlite()).lines(query).join("");
+    // with it, all connections of the process share one cache and the lock before it
+    assert!(!options.contains("ENABLE_MEMORY_MANAGEMENT"), "{options}");
+    assert!(options.contains("DEFAULT_MEMSTATUS=0") && options.contains("THREADSAFE=2"), "{options}");
+}
+
+#[test]
 fn a_month_of_many_lines_takes_no_more_memory_than_one_of_few_on_sqlite() {
     no_more_memory(Process::on_sqlite());
 }
