@@ -46,6 +46,13 @@ pub fn memory(pid: u32, field: &str) -> f64 {
     kib.unwrap_or(0.0) / 1024.0
 }
 
+/// MiB that all disks have been read since the machine has started: what was no longer in memory, or never.
+pub fn read_from_disks() -> f64 {
+    let counters = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let kib = counters.lines().find_map(|line| line.strip_prefix("pgpgin ")?.parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
+
 /// Lets `VmHWM` begin anew.
 pub fn forget_peak(pid: u32) -> Result<(), String> {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").map_err(|e| format!("cannot reset the peak of {pid}: {e}"))

@@ -387,21 +387,22 @@ impl Bench {
         for server in servers {
             machine::forget_peak(server.pid())?;
         }
-        let (before, begun) = (used(self), Instant::now());
+        let (before, begun, read_before) = (used(self), Instant::now(), machine::read_from_disks());
         let outcome = load::press(servers.iter().map(|server| server.address).collect(), orders, plan)?;
         let (after, lasted) = (used(self), begun.elapsed().as_secs_f64());
         let share = |what: usize| (after[what] - before[what]) / lasted;
         let peak: f64 = servers.iter().map(|server| machine::memory(server.pid(), "VmHWM")).sum();
         let measured = Measured { outcome, server: share(0), database: share(1), load: share(2) };
         let waits = waits.map(cluster::Waits::end);
+        let read = machine::read_from_disks() - read_before;
         self.report.runs.push(json!({
             "what": label, "database": database.name(), "plan": plan, "outcome": measured.outcome,
             "processors": {"server": measured.server, "database": measured.database, "load": measured.load},
-            "peak_mib": peak, "waits": waits,
+            "peak_mib": peak, "read_mib": read, "waits": waits,
         }));
         let load::Latency { p50, p99, .. } = measured.outcome.decided;
         let mut told = format!(
-            "  {} {label}: {} a second, p50 {} ms, p99 {} ms; processors: server {:.2}, database {:.2}, load {:.2}; {} MiB",
+            "  {} {label}: {} a second, p50 {} ms, p99 {} ms; processors: server {:.2}, database {:.2}, load {:.2}; {} MiB; {} MiB read from disk",
             database.name(),
             short(measured.outcome.rate()),
             short(p50),
@@ -409,7 +410,8 @@ impl Bench {
             measured.server,
             measured.database,
             measured.load,
-            short(peak)
+            short(peak),
+            short(read)
         );
         if let Some(waits) = waits {
             told += &format!("; {waits}");
